@@ -1,0 +1,1 @@
+"""Acceptance rules: how what was drafted is coupled with what is wanted."""
