@@ -149,6 +149,11 @@ class Kernel(eqx.Module, Generic[StateT, InfoT]):
         state, infos = lax.scan(body, state, jnp.arange(num_steps))
         return state, summarise_info(infos)
 
+    @property
+    def takes_logdensity(self) -> bool:
+        """Whether the kernel's target is given as a log density, so that :meth:`bind` has something to bind."""
+        return "logdensity" in {field.name for field in dataclasses.fields(self)}
+
     def bind(self, logdensity: LogDensity) -> Self:
         """Return the same kernel with another target, parameters untouched.
 
@@ -162,7 +167,7 @@ class Kernel(eqx.Module, Generic[StateT, InfoT]):
         TypeError
             If the kernel's target is not given as a log density.
         """
-        if "logdensity" not in {field.name for field in dataclasses.fields(self)}:
+        if not self.takes_logdensity:
             raise TypeError(
                 f"{type(self).__name__} does not take its target as a log density, so there is nothing to bind; "
                 "construct it with the target that you want"
@@ -171,7 +176,7 @@ class Kernel(eqx.Module, Generic[StateT, InfoT]):
 
     def unbound(self) -> Self:
         """Return the kernel without its target: a pytree of arrays only."""
-        if "logdensity" not in {field.name for field in dataclasses.fields(self)}:
+        if not self.takes_logdensity:
             return self
         return replace(self, logdensity=None)
 

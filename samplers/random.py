@@ -24,16 +24,18 @@ Shape = Sequence[int]
 class Resolver(Protocol):
     """Decides the discrete choices of a program in place of a random generator."""
 
-    def categorical(self, probabilities: Float[Array, "*shape n"]) -> Int[Array, "*shape"]:
+    def categorical(self, key: PRNGKeyArray, probabilities: Float[Array, "*shape n"]) -> Int[Array, "*shape"]:
         """Pick an index for each row of probabilities (non-negative, not necessarily normalised)."""
         ...
 
-    def integers(self, low: Int[Array, "*shape"], high: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
+    def integers(
+        self, key: PRNGKeyArray, low: Int[Array, "*shape"], high: Int[Array, "*shape"]
+    ) -> Int[Array, "*shape"]:
         """Pick an integer in ``[low, high)`` for each pair."""
         ...
 
     def ordered_sample(
-        self, probabilities: Float[Array, "*shape n"], size: int
+        self, key: PRNGKeyArray, probabilities: Float[Array, "*shape n"], size: int
     ) -> Int[Array, "*shape size"]:
         """Pick ``size`` distinct indices for each row, in the order of successive draws without replacement."""
         ...
@@ -99,7 +101,7 @@ def categorical(
     rows = jax.nn.softmax(rows, axis=-1)
     if shape is not None:
         rows = jnp.broadcast_to(rows, (*shape, rows.shape[-1]))
-    return resolver.categorical(rows)
+    return resolver.categorical(key, rows)
 
 
 def bernoulli(key: PRNGKeyArray, p: ArrayLike = 0.5, shape: Shape | None = None) -> Bool[Array, "..."]:
@@ -122,7 +124,7 @@ def bernoulli(key: PRNGKeyArray, p: ArrayLike = 0.5, shape: Shape | None = None)
     true = jnp.clip(jnp.nan_to_num(true, nan=0.0), 0.0, 1.0)
     if shape is not None:
         true = jnp.broadcast_to(true, tuple(shape))
-    return resolver.categorical(jnp.stack([1 - true, true], axis=-1)).astype(jnp.bool_)
+    return resolver.categorical(key, jnp.stack([1 - true, true], axis=-1)).astype(jnp.bool_)
 
 
 def randint(
@@ -136,7 +138,7 @@ def randint(
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     low = jnp.broadcast_to(jnp.asarray(minval, dtype), tuple(shape))
     high = jnp.broadcast_to(jnp.asarray(maxval, dtype), tuple(shape))
-    return resolver.integers(low, high).astype(dtype)
+    return resolver.integers(key, low, high).astype(dtype)
 
 
 def permutation(key: PRNGKeyArray, x: int | Array, axis: int = 0) -> Array:
@@ -147,7 +149,7 @@ def permutation(key: PRNGKeyArray, x: int | Array, axis: int = 0) -> Array:
         return jax.random.permutation(key, x, axis=axis)
     values = jnp.arange(x) if isinstance(x, int) else jnp.asarray(x)
     count = values.shape[axis]
-    order = resolver.ordered_sample(jnp.full((count,), 1.0 / max(count, 1)), count)
+    order = resolver.ordered_sample(key, jnp.full((count,), 1.0 / max(count, 1)), count)
     return jnp.take(values, order, axis=axis)
 
 
@@ -187,11 +189,11 @@ def choice(
     for length in shape:
         size *= length
     if replace:
-        index = resolver.categorical(jnp.broadcast_to(law, (*shape, count)))
+        index = resolver.categorical(key, jnp.broadcast_to(law, (*shape, count)))
     else:
         if size > count:
             raise ValueError(f"cannot draw {size} entries without replacement from {count}")
-        index = resolver.ordered_sample(law, size).reshape(tuple(shape))
+        index = resolver.ordered_sample(key, law, size).reshape(tuple(shape))
     return jnp.take(values, index, axis=axis)
 
 
