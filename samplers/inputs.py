@@ -208,9 +208,12 @@ def real_parameter(
     """
     try:
         array = jnp.asarray(value)
-        array = jnp.array(array, dtype=array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float)
     except (TypeError, ValueError):
         raise TypeError(f"{name} has to be a real number or array; got {value!r}") from None
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} has to be a real number or array; got dtype {array.dtype}")
+    # A strong type: the leaf keeps its dtype when a tuner replaces it.
+    array = jnp.array(array, dtype=array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float)
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} has to have {ndim} axes; got shape {array.shape}")
     if is_concrete(array):

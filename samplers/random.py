@@ -120,7 +120,7 @@ def bernoulli(key: PRNGKeyArray, p: ArrayLike = 0.5, shape: Shape | None = None)
     resolver = _resolver.get()
     if resolver is None:
         return jax.random.bernoulli(key, p, None if shape is None else tuple(shape))
-    true = jnp.asarray(p, jnp.result_type(p, jnp.float32))
+    true = jnp.asarray(p) * 1.0
     true = jnp.clip(jnp.nan_to_num(true, nan=0.0), 0.0, 1.0)
     if shape is not None:
         true = jnp.broadcast_to(true, tuple(shape))

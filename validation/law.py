@@ -63,11 +63,15 @@ class Law:
         Parameters
         ----------
         outcome
-            Pytree of the structure that the program returns; entries may be Python numbers.
+            What the program returns; an array may be given as nested lists.
         """
-        wanted = [_plain(leaf) for leaf in jax.tree.leaves(outcome)]
         for candidate, probability in self:
-            if [_plain(leaf) for leaf in jax.tree.leaves(candidate)] == wanted:
+            if isinstance(candidate, np.ndarray | np.generic):
+                same = _plain(candidate) == _plain(outcome)
+            else:
+                leaves = zip(jax.tree.leaves(candidate), jax.tree.leaves(outcome), strict=True)
+                same = all(_plain(mine) == _plain(wanted) for mine, wanted in leaves)
+            if same:
                 return probability
         return 0.0
 

@@ -34,6 +34,10 @@ def _rsqrt(x: np.ndarray) -> np.ndarray:
     return 1 / np.sqrt(x)
 
 
+def _population_count(x: np.ndarray) -> np.ndarray:
+    return np.bitwise_count(x.view(x.dtype.str.replace("i", "u")))  # NumPy counts the bits of the absolute value
+
+
 def _logistic(x: np.ndarray) -> np.ndarray:
     return scipy.special.expit(x)  # type: ignore[no-any-return]
 
@@ -84,7 +88,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "gt": np.greater,
     "ge": np.greater_equal,
     "nextafter": np.nextafter,
-    "population_count": np.bitwise_count,
+    "population_count": _population_count,
     "shift_left": np.left_shift,
     "shift_right_arithmetic": np.right_shift,
     "copy": np.asarray,

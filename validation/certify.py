@@ -1,0 +1,175 @@
+"""Certify: run the checks of a claim, and say what they found."""
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+import jax
+
+from ergodica.samplers.kernel import Kernel
+from ergodica.validation.catalogue import case_of, catalogue
+from ergodica.validation.evidence import Case, Check, Evidence, run_check
+from ergodica.validation.exact import exact_check
+from ergodica.validation.stationary_start import stationary_start_check
+from ergodica.validation.targets.target import FiniteTarget, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What :func:`certify` found.
+
+    Parameters
+    ----------
+    evidence
+        A record for each check that ran.
+    skipped
+        Names of the checks for which the budget did not suffice.
+    """
+
+    evidence: tuple[Evidence, ...]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is evidence and none of it speaks against the claim."""
+        proven = [record for record in self.evidence if record.false_alarm is not None]
+        return bool(proven) and all(record.passed for record in self.evidence)
+
+    @property
+    def false_alarm(self) -> float:
+        """Upper bound of the probability that a right subject fails: the sum over the checks."""
+        return sum(record.false_alarm or 0.0 for record in self.evidence)
+
+    @property
+    def failures(self) -> tuple[Evidence, ...]:
+        """The records that speak against the claim."""
+        return tuple(record for record in self.evidence if not record.passed)
+
+    def to_json(self) -> str:
+        """Return the report as a JSON document."""
+        return json.dumps(
+            {
+                "passed": self.passed,
+                "false_alarm": self.false_alarm,
+                "evidence": [dataclasses.asdict(record) for record in self.evidence],
+                "skipped": list(self.skipped),
+            },
+            indent=2,
+        )
+
+    def __str__(self) -> str:
+        lines = []
+        for record in self.evidence:
+            verdict = "ok  " if record.passed else "FAIL"
+            alarm = "diagnostic" if record.false_alarm is None else f"{record.false_alarm:.1g}"
+            lines.append(
+                f"{verdict} {record.subject} [{record.claim}] {record.check}: {record.statistic:.3g} "
+                f"(bound {record.bound:.3g}, false alarm {alarm}, {record.seconds:.1f} s)"
+            )
+            if not record.passed and record.details:
+                lines.append(f"       {record.details}")
+        lines += [f"skip {name}: over budget" for name in self.skipped]
+        lines.append(
+            f"{'certified' if self.passed else 'NOT certified'}: {len(self.evidence)} checks, "
+            f"false alarm at most {self.false_alarm:.1g}"
+        )
+        return "\n".join(lines)
+
+
+def _checks_on(subject: Any, target: Any) -> tuple[Check, ...]:
+    if not isinstance(subject, Kernel):
+        raise TypeError(
+            f"certify with a target needs a kernel; got {type(subject).__name__}. Leave the target out for a rule of the "
+            "catalogue."
+        )
+    if not isinstance(target, Target | FiniteTarget):
+        raise TypeError(
+            f"certify needs a target with known truth, a Target or a FiniteTarget of ergodica.validation; got "
+            f"{type(target).__name__}"
+        )
+    if not subject.claim.is_exact:
+        raise ValueError(
+            f"this kernel claims to be {subject.claim}: no target is left invariant, so there is nothing to certify "
+            "against one. Leave the target out to run the catalogue's checks of its actual claim."
+        )
+    start = stationary_start_check(target.name, target)
+    if isinstance(target, FiniteTarget):
+        return (exact_check(target.name, target), start)
+    return (start,)
+
+
+def certify(
+    subject: Any,
+    target: Target | FiniteTarget | None = None,
+    *,
+    budget: float | None = None,
+    seed: int = 0,
+) -> Report:
+    """Check the claim of a kernel or a rule.
+
+    Parameters
+    ----------
+    subject
+        A kernel or acceptance rule, or the name of a row of the catalogue.
+    target
+        A target with known truth. Without one, the checks of the catalogue's row for the subject's class run, which
+        bring their own targets. With one, the kernel may be any that the library has never seen: its exact transition
+        matrix is checked on a finite target, its steps from exact draws on any.
+    budget
+        Seconds to spend; checks that would go beyond are skipped and listed. Default: all checks.
+    seed
+        Seed of the statistical checks.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    KeyError
+        If there is no row of that name.
+    TypeError, ValueError
+        If the subject is in no row and no target is given, or the two do not fit.
+
+    Examples
+    --------
+    >>> from ergodica.validation import certify
+    >>> certify("heat-bath").passed
+    True
+    """
+    case: Case | None
+    if isinstance(subject, str):
+        if subject not in catalogue():
+            raise KeyError(f"the catalogue has no {subject!r}; it has {', '.join(catalogue())}")
+        case = catalogue()[subject]
+        with jax.enable_x64(True):
+            subject = case.example()
+    else:
+        case = case_of(subject)
+    if not hasattr(subject, "claim"):
+        raise TypeError(f"certify needs a kernel or a rule with a claim; got {type(subject).__name__}")
+    name = case.name if case is not None else type(subject).__name__
+    if target is not None:
+        checks = _checks_on(subject, target)
+    elif case is not None:
+        checks = case.checks
+    else:
+        raise ValueError(
+            f"the catalogue has no row for {type(subject).__name__}; pass a target with known truth, as in "
+            "certify(kernel, target)"
+        )
+    return _run(subject, name, checks, budget=budget, seed=seed)
+
+
+def _run(subject: Any, name: str, checks: tuple[Check, ...], *, budget: float | None, seed: int) -> Report:
+    started = time.perf_counter()
+    evidence, skipped = [], []
+    with jax.enable_x64(True):
+        key = jax.random.key(seed)
+        for index, check in enumerate(checks):
+            if budget is not None and time.perf_counter() - started + check.seconds > budget:
+                skipped.append(check.name)
+                continue
+            evidence.append(run_check(check, subject, name=name, key=jax.random.fold_in(key, index)))
+    return Report(tuple(evidence), tuple(skipped))
