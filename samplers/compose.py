@@ -19,7 +19,8 @@ from ergodica.samplers import random
 from ergodica.samplers.block import Block, as_block
 from ergodica.samplers.claim import Claim, compose_claims
 from ergodica.samplers.corrected import Corrected as corrected
-from ergodica.samplers.density import LogDensity, as_logdensity, position_dtype
+from ergodica.samplers.corrected import density_dtype
+from ergodica.samplers.density import LogDensity, as_logdensity
 from ergodica.samplers.inputs import real_parameter, static_count
 from ergodica.samplers.kernel import Kernel, replace, zeros_of_info
 
@@ -68,12 +69,11 @@ def _moved(kernel: AnyKernel, state: Any, position: PyTree) -> Any:
     return kernel.refresh(state._replace(position=position))
 
 
-def _refresh_cost(state: Any) -> int:
-    return 1 if "logdensity" in getattr(state, "_fields", ()) else 0
-
-
-def _refresh_grad_cost(state: Any) -> int:
-    return 1 if "logdensity_grad" in getattr(state, "_fields", ()) else 0
+def _refresh_cost(state: Any, field: str = "logdensity") -> int:
+    """Count the evaluations that refreshing a state takes: one wherever a density, or a gradient, is cached."""
+    if isinstance(state, ComposedState):
+        return sum(_refresh_cost(part, field) for part in state.parts)
+    return 1 if hasattr(state, field) else 0
 
 
 def _total(infos: Sequence[Any], field: str, extra: int = 0) -> Int[Array, ""]:
@@ -101,7 +101,7 @@ def _summary(
         jnp.zeros((), jnp.int32),
     )
     grad_evals = sum(
-        (_refresh_grad_cost(state) * flag.astype(jnp.int32) for state, flag in zip(states, moved, strict=True)),
+        (_refresh_cost(state, "logdensity_grad") * flag.astype(jnp.int32) for state, flag in zip(states, moved, strict=True)),
         jnp.zeros((), jnp.int32),
     )
     return ComposedInfo(
@@ -182,7 +182,7 @@ class Cycle(_Composition):
             position = inner.position
             states.append(inner)
             infos.append(info)
-        return ComposedState(position, tuple(states)), _summary(tuple(infos), states, position_dtype_of(position))
+        return ComposedState(position, tuple(states)), _summary(tuple(infos), states, density_dtype(position))
 
     def _shuffled_step(self, key: PRNGKeyArray, state: ComposedState) -> tuple[ComposedState, ComposedInfo]:
         count = len(self.parts)
@@ -204,7 +204,7 @@ class Cycle(_Composition):
             return lax.switch(which, [branch(index) for index in range(count)], carry), None
 
         (position, states, infos), _ = lax.scan(body, (state.position, state.parts, empty), order)
-        return ComposedState(position, states), _summary(infos, states, position_dtype_of(position))
+        return ComposedState(position, states), _summary(infos, states, density_dtype(position))
 
 
 class Mixture(_Composition):
@@ -239,7 +239,7 @@ class Mixture(_Composition):
 
         position, states, infos = lax.switch(which, [branch(index) for index in range(len(self.parts))], None)
         flags = [which == index for index in range(len(self.parts))]
-        return ComposedState(position, states), _summary(infos, states, position_dtype_of(position), flags)
+        return ComposedState(position, states), _summary(infos, states, density_dtype(position), flags)
 
 
 class Repeat(Kernel[Any, Any]):
@@ -301,6 +301,11 @@ class OnState(NamedTuple):
         """The joint log density, where the block's kernel caches it."""
         out: Float[Array, ""] = self.inner.logdensity
         return out
+
+    @property
+    def logdensity_grad(self) -> PyTree:
+        """Gradient of the block's conditional log density, where its kernel caches it."""
+        return self.inner.logdensity_grad
 
 
 def _conditional(block: Block, joint: LogDensity, position: PyTree, part: PyTree) -> Array:
@@ -398,12 +403,6 @@ class Tempered(Kernel[Any, Any]):
     def refresh(self, state: Any) -> Any:
         """Refresh the kernel's state."""
         return self.inner.refresh(state)
-
-
-def position_dtype_of(position: PyTree) -> Any:
-    """Return the dtype of a composition's floating infos: the position's, or the default for integer positions."""
-    dtype = position_dtype(position)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
 
 def _put(items: tuple[Any, ...], index: int, item: Any) -> tuple[Any, ...]:

@@ -84,6 +84,11 @@ class Kernel(eqx.Module, Generic[StateT, InfoT]):
     serves states whose only cached quantity is ``logdensity``. Concrete kernels are final: compose, do not subclass.
     """
 
+    # Compared by identity, so that `jax.jit(kernel.step)` works: JAX hashes the functions that it compiles, and arrays
+    # have no hash. `equinox.tree_equal` compares kernels by value.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
     @property
     @abc.abstractmethod
     def claim(self) -> Claim:
@@ -241,7 +246,8 @@ def summarise_info(infos: Any) -> Any:
 
 def zeros_of_info(kernel: Kernel[Any, Any], key: PRNGKeyArray, state: Any) -> Any:
     """Return an info of zeros with the shapes and dtypes that ``kernel.step`` produces."""
-    shapes: Any = jax.eval_shape(kernel.step, key, state)[1]
+    # A function of its own: JAX compares functions, and comparing bound methods would compare traced leaves.
+    shapes: Any = jax.eval_shape(lambda k, s: kernel.step(k, s)[1], key, state)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
