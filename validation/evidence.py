@@ -99,12 +99,15 @@ class Case:
         Makes the instance that the catalogue certifies.
     checks
         Run on an instance of ``subject``. A check has to hold for every instance that the claim covers.
+    only_example
+        Whether the checks fit the example alone, as those of a composition do: other instances need a target.
     """
 
     name: str
     subject: type
     example: Callable[[], Any]
     checks: tuple[Check, ...]
+    only_example: bool = False
 
 
 def run_check(check: Check, subject: Any, *, name: str, key: PRNGKeyArray) -> Evidence:

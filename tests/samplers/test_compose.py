@@ -11,7 +11,8 @@ from jax.tree_util import Partial
 
 from ergodica.samplers.block import Block, as_block
 from ergodica.samplers.claim import Exactness
-from ergodica.samplers.compose import corrected, cycle, mixture, on, repeat, tempered
+from ergodica.samplers.compose import Cycle, corrected, cycle, mixture, on, repeat, tempered
+from ergodica.samplers.gibbs.conditional_draw import ConditionalDraw
 from ergodica.samplers.gibbs.heat_bath import HeatBath
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.metropolis.random_walk import RandomWalk
@@ -29,7 +30,7 @@ ONE_BY_ONE = tuple(on(index, HeatBath([-1, 1])) for index in range(3))
 def test_the_catalogue_certifies_each_composition(name):
     report = certify(name)
     assert report.passed, str(report)
-    assert report.false_alarm == 0
+    assert report.false_alarm <= 5e-6
 
 
 def test_systematic_scan_is_not_reversible_and_says_so():
@@ -74,9 +75,30 @@ TRAPS = {
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_certify_rejects_the_trap(name):
-    report = certify(TRAPS[name]())
+    report = certify(TRAPS[name](), spin3())
     assert not report.passed
     assert "invariance" in report.failures[0].details
+
+
+def test_a_gibbs_sweep_that_reads_stale_values_is_rejected():
+    """All coordinates drawn from the old position at once: the conditionals are right, the law is not."""
+
+    class Simultaneous(Cycle):
+        def step(self, key, state):
+            keys = jax.random.split(key, len(self.parts))
+            drawn = [part.step(k, inner)[0].position for part, k, inner in zip(self.parts, keys, state.parts, strict=True)]
+            position = jnp.stack([new[index] for index, new in enumerate(drawn)])
+            info = super().step(key, state)[1]
+            return self.refresh(state._replace(position=position)), info
+
+    parts = ROWS["gibbs-gaussian"].example().parts
+    failing = [check.run(Simultaneous(parts, palindromic=False), jax.random.key(1)) for check in ROWS["gibbs-gaussian"].checks]
+    assert not all(outcome.passed for outcome in failing)
+
+
+def test_certify_needs_a_target_for_a_composition():
+    with pytest.raises(ValueError, match="pass a target with known truth"):
+        certify(cycle(*ONE_BY_ONE))
 
 
 def test_the_caches_are_fresh_after_every_step():
@@ -184,6 +206,8 @@ def test_blocks_read_and_write():
         (lambda: HeatBath([0, 1], lambda x: 0.0 * x).init(jnp.array([0, 1])), ValueError, r"shape \(\)"),
         (lambda: on("x", HeatBath([0, 1]), lambda p: 0.0 * p["x"]).init({"y": jnp.array(1)}), ValueError, "no entry x"),
         (lambda: on("x", HeatBath([0, 1]), lambda p: 0.0 * p).init(jnp.array(1)), TypeError, "names entries"),
+        (lambda: ConditionalDraw(0, 1.0), TypeError, "callable"),
+        (lambda: ConditionalDraw(0, lambda k, x: x).init(jnp.ones(2)), TypeError, "has to return the block 0"),
         (lambda: corrected(Flip, lambda x: 0.0), TypeError, "needs a Proposal"),
         (lambda: cycle(*ONE_BY_ONE).init(jnp.array([1, 1, 1])), ValueError, "no target"),
     ],

@@ -8,11 +8,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ergodica.samplers import random
-from ergodica.samplers.compose import Cycle, Mixture, On, Repeat, Tempered, cycle, mixture, on, repeat, tempered
+from ergodica.samplers.compose import On, cycle, mixture, on, repeat, tempered
 from ergodica.samplers.corrected import Corrected, Proposal
+from ergodica.samplers.gibbs.conditional_draw import ConditionalDraw
 from ergodica.samplers.gibbs.heat_bath import HeatBath
+from ergodica.theory.gaussian_gibbs import systematic_scan
 from ergodica.validation.evidence import Case, Check, Outcome
 from ergodica.validation.exact import check_exact, exact_check
+from ergodica.validation.regression import regression_check
+from ergodica.validation.stationary_start import stationary_start_check
+from ergodica.validation.targets.continuous import gaussian
 from ergodica.validation.targets.finite import spin3
 from ergodica.validation.targets.target import FiniteTarget
 
@@ -62,43 +67,76 @@ def _spins(block: tuple[int, ...]) -> HeatBath:
     return HeatBath(list(itertools.product([-1, 1], repeat=len(block))))
 
 
+def _gaussian_draw(index: int) -> ConditionalDraw:
+    """Draw one coordinate of a Gaussian with mean zero and precision ``PRECISION`` given the others."""
+    row = jnp.asarray(np.delete(PRECISION[index], index) / PRECISION[index, index])
+    others = tuple(int(other) for other in np.delete(np.arange(len(PRECISION)), index))
+
+    def draw(key: PRNGKeyArray, position: Float[Array, " d"]) -> Float[Array, ""]:
+        noise = random.normal(key, (), position.dtype) / np.sqrt(PRECISION[index, index])
+        return noise - row.astype(position.dtype) @ position[jnp.array(others)]
+
+    return ConditionalDraw(index, draw)
+
+
+def _as_it_is(subject: Any, target: Any) -> Any:
+    """A kernel that draws from its conditionals has its target already."""
+    del target
+    return subject
+
+
+def _row(name: str, example: Any, *checks: Check) -> Case:
+    return Case(name, type(example()), example, checks, only_example=True)
+
+
+PRECISION = np.array([[2.0, -0.5, 0.3], [-0.5, 1.5, 0.2], [0.3, 0.2, 1.0]])
+_COVARIANCE = np.linalg.inv(PRECISION)
+_GAUSSIAN = gaussian([0.0, 0.0, 0.0], _COVARIANCE.tolist())
+_SWEEP = jnp.asarray(systematic_scan(PRECISION)[0])
+
 CASES: tuple[Case, ...] = (
-    Case(
-        "heat-bath",
-        HeatBath,
-        lambda: _spins((0, 1, 2)),
-        (exact_check("spin3 as one block", spin3()),),
-    ),
-    Case("cycle", Cycle, lambda: cycle(*spin_blocks()), (exact_check("spin3, three blocks", spin3()),)),
-    Case(
+    _row("heat-bath", lambda: _spins((0, 1, 2)), exact_check("spin3 as one block", spin3())),
+    _row("cycle", lambda: cycle(*spin_blocks()), exact_check("spin3, three blocks", spin3())),
+    _row(
         "random-order-cycle",
-        Cycle,
         lambda: cycle(*spin_blocks(), order="random"),
-        (exact_check("spin3, three blocks in random order", spin3()),),
+        exact_check("spin3, three blocks in random order", spin3()),
     ),
-    Case(
+    _row(
         "gibbs-systematic",
-        Cycle,
         lambda: cycle(*(on(index, HeatBath([-1, 1])) for index in range(3))),
-        (exact_check("spin3", spin3()), _second_modulus("spectrum: spin3, systematic scan", 0.6038755456)),
+        exact_check("spin3", spin3()),
+        _second_modulus("spectrum: spin3, systematic scan", 0.6038755456),
     ),
-    Case(
+    _row(
         "gibbs-random-scan",
-        Mixture,
         lambda: mixture(*(on(index, HeatBath([-1, 1])) for index in range(3))),
-        (exact_check("spin3", spin3()), _second_modulus("spectrum: spin3, random scan", 0.9255083371)),
+        exact_check("spin3", spin3()),
+        _second_modulus("spectrum: spin3, random scan", 0.9255083371),
     ),
-    Case("repeat", Repeat, lambda: repeat(mixture(*spin_blocks()), 3), (exact_check("spin3, three steps", spin3()),)),
-    Case(
-        "on-block",
-        On,
-        lambda: on((0, 1, 2), Corrected(FlipOne())),
-        (exact_check("spin3, one block of all spins", spin3()),),
+    _row(
+        "gibbs-gaussian",
+        lambda: cycle(*(_gaussian_draw(index) for index in range(3))),
+        stationary_start_check("Gaussian in three dimensions", _GAUSSIAN, bind=_as_it_is),
+        *(
+            regression_check(
+                f"Gauss-Seidel sweep, coordinate {index}",
+                _GAUSSIAN,
+                lambda x, index=index: x[index],
+                lambda x, index=index: _SWEEP[index] @ x,
+                variance=float(_COVARIANCE[index, index]),
+                bind=_as_it_is,
+            )
+            for index in range(3)
+        ),
     ),
-    Case(
+    _row("repeat", lambda: repeat(mixture(*spin_blocks()), 3), exact_check("spin3, three steps", spin3())),
+    _row(
+        "on-block", lambda: on((0, 1, 2), Corrected(FlipOne())), exact_check("spin3, one block of all spins", spin3())
+    ),
+    _row(
         "tempered",
-        Tempered,
         lambda: tempered(cycle(*spin_blocks()), 0.5),
-        (exact_check("the square root of spin3", _tempered_spin3(0.5)),),
+        exact_check("the square root of spin3", _tempered_spin3(0.5)),
     ),
 )
