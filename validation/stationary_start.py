@@ -9,8 +9,10 @@ irreducibility or of movement.
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy import special
 
 from ergodica.samplers import random
@@ -23,8 +25,8 @@ from ergodica.validation.targets.target import (
     AnyTarget,
     FiniteTarget,
     Marginal,
+    Target,
     bind_to,
-    several_steps,
     start_state,
 )
 
@@ -77,11 +79,12 @@ def _state_pvalues(target: FiniteTarget, indices: Int[np.ndarray, " n"], label: 
 
 
 def _marginal_pvalues(
-    marginal: Marginal, values: Float[np.ndarray, " n"], fresh: Float[np.ndarray, " n"], label: str
+    marginal: Marginal, values: Float[np.ndarray, " n"], fresh: Float[np.ndarray, " n"] | None, label: str
 ) -> dict[str, float]:
     if not np.all(np.isfinite(values)):
         return {f"{marginal.name} finite, {label}": 0.0}
     if marginal.cdf is None:
+        assert fresh is not None
         return {f"{marginal.name} against exact draws, {label}": two_sample_pvalue(values, fresh)}
     u = np.clip(np.asarray(marginal.cdf(values), dtype=float), 0.0, 1.0)
     cells = np.bincount(np.minimum((u * _CELLS).astype(int), _CELLS - 1), minlength=_CELLS)
@@ -138,6 +141,7 @@ def stationary_start_check(
 
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
         kernel = bind(subject, target)
+        needs_fresh = isinstance(target, Target) and any(marginal.cdf is None for marginal in target.marginals)
 
         def measure(position: Any) -> Any:
             if isinstance(target, FiniteTarget):
@@ -145,25 +149,29 @@ def stationary_start_check(
             return [marginal.function(position) for marginal in target.marginals]
 
         def experiment(key: PRNGKeyArray) -> Any:
-            draw_key, start_key, first_key, rest_key, fresh_key = random.split(key, 5)
+            draw_key, start_key, steps_key, fresh_key = random.split(key, 4)
             position = target.sample(draw_key, 1)[0]
-            state = several_steps(kernel, first_key, start(kernel, start_key, position), 1)
-            looks = [measure(state.position)]
-            if steps > 1:
-                looks.append(measure(several_steps(kernel, rest_key, state, steps - 1).position))
-            return looks, measure(target.sample(fresh_key, 1)[0])
+
+            def body(state: Any, index: Array) -> tuple[Any, Any]:
+                state = kernel.step(random.fold_in(steps_key, index), state)[0]
+                return state, state.position
+
+            _, path = jax.lax.scan(body, start(kernel, start_key, position), jnp.arange(steps))
+            looks = jnp.asarray([0, steps - 1] if steps > 1 else [0])
+            seen = jax.vmap(measure)(jax.tree.map(lambda leaf: leaf[looks], path))
+            return seen, measure(target.sample(fresh_key, 1)[0]) if needs_fresh else None
 
         replicates = Replicates(experiment)
 
         def pvalue(key: PRNGKeyArray, n: int) -> dict[str, float]:
-            looks, fresh = replicates(key, n)
+            seen, fresh = replicates(key, n)
             pvalues: dict[str, float] = {}
-            for look, label in zip(looks, ("1 step", f"{steps} steps"), strict=False):
+            for look, label in enumerate(["1 step", f"{steps} steps"][:steps]):
                 if isinstance(target, FiniteTarget):
-                    pvalues |= _state_pvalues(target, look, label)
-                else:
-                    for marginal, values, others in zip(target.marginals, look, fresh, strict=True):
-                        pvalues |= _marginal_pvalues(marginal, values, others, label)
+                    pvalues |= _state_pvalues(target, seen[:, look], label)
+                    continue
+                for i, marginal in enumerate(target.marginals):
+                    pvalues |= _marginal_pvalues(marginal, seen[i][:, look], fresh[i] if needs_fresh else None, label)
             return pvalues
 
         return sequential(pvalue, key, alpha=alpha, n=n)
