@@ -10,12 +10,12 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.acceptance.metropolis import Metropolis
+from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
-from ergodica.samplers.density import as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, as_logdensity, evaluate
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 
-__all__ = ["Corrected", "MetropolisInfo", "Proposal", "check_rule", "choose", "density_dtype"]
+__all__ = ["Corrected", "MetropolisInfo", "Proposal", "choose", "density_dtype", "optional_logdensity"]
 
 
 class Proposal(eqx.Module):
@@ -82,23 +82,14 @@ def density_dtype(position: PyTree) -> Any:
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
 
+def optional_logdensity(logdensity: LogDensity | None) -> Partial | None:
+    """Return a log density as a pytree; ``None`` stays."""
+    return None if logdensity is None else as_logdensity(logdensity)
+
+
 def choose(accepted: Bool[Array, ""], candidate: PyTree, position: PyTree) -> PyTree:
     """Return the candidate where it was accepted, and the position elsewhere; works on whole states."""
     return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), candidate, position)
-
-
-def check_rule(rule: Any, kernel: str) -> None:
-    """Check that a rule decides by the ratio.
-
-    Raises
-    ------
-    TypeError
-        If it does not.
-    """
-    if not isinstance(rule, RatioRule):
-        raise TypeError(
-            f"{kernel} needs a rule that decides by the ratio, such as Metropolis() or Barker(); got {rule!r}"
-        )
 
 
 def _check_candidate(candidate: PyTree, position: PyTree, proposal: str) -> None:
@@ -121,7 +112,7 @@ class Corrected(Kernel[DensityState, MetropolisInfo]):
     proposal
         Draws candidates and knows the ratio of its densities.
     rule
-        Decides by the ratio ``r = pi(y) q(y, x) / (pi(x) q(x, y))``.
+        Decides by the ratio ``r = pi(y) q(y, x) / (pi(x) q(x, y))``; default: Metropolis's.
     logdensity
         The target: a callable from a position to a scalar.
 
@@ -143,15 +134,17 @@ class Corrected(Kernel[DensityState, MetropolisInfo]):
     """
 
     proposal: Proposal
-    rule: RatioRule = Metropolis()
-    logdensity: Partial | None = eqx.field(converter=lambda f: None if f is None else as_logdensity(f), default=None)
+    rule: RatioRule
+    logdensity: Partial | None
 
-    def __check_init__(self) -> None:
-        if not isinstance(self.proposal, Proposal):
+    def __init__(self, proposal: Proposal, rule: RatioRule | None = None, logdensity: LogDensity | None = None) -> None:
+        if not isinstance(proposal, Proposal):
             raise TypeError(
-                f"Corrected needs a Proposal: propose(key, position) -> (candidate, log_ratio); got {self.proposal!r}"
+                f"Corrected needs a Proposal: propose(key, position) -> (candidate, log_ratio); got {proposal!r}"
             )
-        check_rule(self.rule, "Corrected")
+        self.proposal = proposal
+        self.rule = as_ratio_rule(rule, "Corrected")
+        self.logdensity = optional_logdensity(logdensity)
 
     @property
     def claim(self) -> Claim:
@@ -168,10 +161,10 @@ class Corrected(Kernel[DensityState, MetropolisInfo]):
         """Return the state of a chain that starts at ``position``, a pytree of arrays that the proposal can move."""
         del key
         leaves = jax.tree.leaves(position)
-        if leaves and all(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in leaves):
-            position = inputs.integer_position(position, "Corrected")
-        elif self.proposal.spaces == frozenset({Space.REAL}):
+        if self.proposal.spaces == frozenset({Space.REAL}):
             position = inputs.real_position(position, "Corrected")
+        elif leaves and all(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in leaves):
+            position = inputs.integer_position(position, "Corrected")
         else:
             position = jax.tree.map(jnp.asarray, position)
         self.proposal.check(position)

@@ -5,16 +5,17 @@ A rule is balanced if its acceptance probability satisfies ``a(r) = r a(1/r)``, 
 Metropolis, with ``h = 1``, accepts most, and no other has a smaller asymptotic variance for any function (Peskun 1973).
 """
 
-import equinox as eqx
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ergodica.samplers.acceptance.rule import RatioRule
 from ergodica.samplers.claim import Claim, Exactness
 from ergodica.samplers.inputs import is_concrete, real_parameter
 
-__all__ = ["Barker", "GeneralisedBarker", "Lazy", "Metropolis"]
+__all__ = ["Barker", "GeneralisedBarker", "Lazy", "Metropolis", "as_ratio_rule"]
 
 
 def _claim(name: str, source: str) -> Claim:
@@ -48,6 +49,23 @@ class Metropolis(RatioRule):
     def probability(self, log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return ``min(1, r)``; 0 where the ratio is NaN."""
         return _without_nan(log_ratio, jnp.exp(jnp.minimum(log_ratio, 0.0)))
+
+
+def as_ratio_rule(rule: Any, kernel: str) -> RatioRule:
+    """Check that a rule decides by the ratio, and return it; ``None`` stands for Metropolis's.
+
+    Raises
+    ------
+    TypeError
+        If it does not.
+    """
+    if rule is None:
+        return Metropolis()
+    if not isinstance(rule, RatioRule):
+        raise TypeError(
+            f"{kernel} needs a rule that decides by the ratio, such as Metropolis() or Barker(); got {rule!r}"
+        )
+    return rule
 
 
 class Barker(RatioRule):
@@ -100,7 +118,10 @@ class GeneralisedBarker(RatioRule):
     arXiv:2104.02020.
     """
 
-    order: Float[Array, ""] = eqx.field(converter=lambda order: real_parameter("order", order, above=0.0), default=2.0)
+    order: Float[Array, ""]
+
+    def __init__(self, order: ArrayLike = 2.0) -> None:
+        self.order = real_parameter("order", order, above=0.0)
 
     @property
     def claim(self) -> Claim:
@@ -111,8 +132,8 @@ class GeneralisedBarker(RatioRule):
         """Return ``min(1, r) (1 - s^k) / (1 - s^(k + 1))`` with ``s = min(r, 1/r)``; 0 where the ratio is NaN."""
         order = self.order.astype(log_ratio.dtype)
         distance = -jnp.abs(log_ratio)
-        tied = distance == 0
-        # The quotient is 0/0 at r = 1, where its limit is k / (k + 1).
+        # The quotient is 0/0 at r = 1, where its limit is k / (k + 1), and is lost to underflow beside it.
+        tied = distance > -jnp.sqrt(jnp.finfo(log_ratio.dtype).tiny)
         below = jnp.where(tied, -1.0, distance)
         damping = jnp.where(tied, order / (order + 1), jnp.expm1(order * below) / jnp.expm1((order + 1) * below))
         return _without_nan(log_ratio, jnp.exp(jnp.minimum(log_ratio, 0.0)) * damping)
@@ -127,7 +148,7 @@ class Lazy(RatioRule):
     Parameters
     ----------
     rule
-        The rule that decides when the draft is considered.
+        The rule that decides when the draft is considered; default: Metropolis's.
     consider
         Probability of considering it, in (0, 1].
 
@@ -146,14 +167,12 @@ class Lazy(RatioRule):
     CLTs and asymptotic variance of time-sampled Markov chains, Methodol. Comput. Appl. Probab. 15.
     """
 
-    rule: RatioRule = Metropolis()
-    consider: Float[Array, ""] = eqx.field(
-        converter=lambda consider: real_parameter("consider", consider, above=0.0), default=0.5
-    )
+    rule: RatioRule
+    consider: Float[Array, ""]
 
-    def __check_init__(self) -> None:
-        if not isinstance(self.rule, RatioRule):
-            raise TypeError(f"Lazy slows down a rule that decides by the ratio; got {type(self.rule).__name__}")
+    def __init__(self, rule: RatioRule | None = None, consider: ArrayLike = 0.5) -> None:
+        self.rule = as_ratio_rule(rule, "Lazy")
+        self.consider = real_parameter("consider", consider, above=0.0)
         if is_concrete(self.consider) and self.consider > 1:
             raise ValueError(f"consider is a probability; got {float(self.consider):g}")
 

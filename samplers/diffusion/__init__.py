@@ -1,0 +1,1 @@
+"""Samplers that run a diffusion backwards."""

@@ -1,0 +1,1 @@
+"""Gibbs samplers: exact draws of blocks, and compiled sweeps of spin systems."""

@@ -1,0 +1,1 @@
+"""Slice samplers: kernels that draw a height under the density and move inside the slice above it."""

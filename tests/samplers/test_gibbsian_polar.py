@@ -1,0 +1,238 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.tree_util import Partial
+
+from ergodica.samplers.slicing.gibbsian_polar import ORDERS, GibbsianPolarSlice, PolarState
+from ergodica.validation.cases.slicing import CASES, direction_regression, radius_regression
+from tests.traps.slicing import ForgetsTheVolume, ReusesTheHeight
+
+CASE = next(case for case in CASES if case.name == "gibbsian-polar-slice")
+FACTOR = np.array([[1.0, 0.0, 0.0], [0.5, 1.2, 0.0], [-0.3, 0.2, 2.0]])
+
+
+def banana(x):
+    return -0.5 * (x[0] ** 2 + (x[1] - x[0] ** 2) ** 2 + x[2] ** 2)
+
+
+def check_state(kernel, state, atol):
+    """The cached quantities belong to the position."""
+    fresh = kernel.refresh(state)
+    for name in PolarState._fields:
+        np.testing.assert_allclose(getattr(state, name), getattr(fresh, name), atol=atol, rtol=atol)
+    np.testing.assert_allclose(jnp.linalg.norm(state.direction), 1, atol=atol)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_protocol(order, getkey):
+    kernel = GibbsianPolarSlice(
+        2.0, center=[0.0, 1.0, 0.0], scale=FACTOR, order=order, separate_thresholds=order == "random"
+    ).bind(banana)
+    state = kernel.init(jnp.array([0.5, 0.5, 0.5]))
+    key = getkey()
+    step = jax.jit(kernel.step)
+    once, info = step(key, state)
+    jax.tree.map(np.testing.assert_array_equal, once, step(key, state)[0])
+    check_state(kernel, once, 1e-12)
+    assert not np.any(once.position == state.position)
+    assert int(info.num_evals) >= 2
+    ended, total = jax.jit(kernel.run, static_argnums=2)(key, state, 200)
+    check_state(kernel, ended, 1e-11)
+    assert int(total.num_evals) >= 400
+    assert kernel.claim.reversible == (order in ("palindromic", "random"))
+
+
+def test_lanes_of_vmap_are_the_chains_one_by_one(getkey):
+    kernel = GibbsianPolarSlice(2.0).bind(banana)
+    states = jax.vmap(kernel.init)(jax.random.normal(getkey(), (6, 3)))
+    keys = jax.random.split(getkey(), 6)
+    many, infos = jax.jit(jax.vmap(kernel.step))(keys, states)
+    step = jax.jit(kernel.step)
+    for i in range(6):
+        one, info = step(keys[i], jax.tree.map(lambda leaf, i=i: leaf[i], states))
+        np.testing.assert_allclose(many.position[i], one.position, rtol=1e-12)
+        assert int(infos.num_evals[i]) == int(info.num_evals)
+
+
+def test_pytrees_unbound_and_no_retrace():
+    traces = []
+
+    def target(scale, x):
+        traces.append(0)
+        return -0.5 * scale * (jnp.sum(x["a"] ** 2) + x["b"] ** 2)
+
+    bound = [Partial(target, jnp.asarray(s)) for s in (1.0, 2.0)]
+    start = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(-1.0)}
+    kernels = [
+        GibbsianPolarSlice(2.0, center={"a": jnp.zeros(2), "b": 1.0}).bind(bound[0]),
+        GibbsianPolarSlice(3.0, center={"a": jnp.ones(2), "b": 0.0}).bind(bound[1]),
+    ]
+    states = [kernel.init(start) for kernel in kernels]
+    step = jax.jit(lambda kernel, key, state: kernel.step(key, state))
+    moved, _ = step(kernels[0], jax.random.key(0), states[0])
+    traces.clear()
+    step(kernels[1], jax.random.key(0), states[1])
+    assert not traces
+    assert jax.tree.structure(moved.position) == jax.tree.structure(start)
+
+    def body(carry, key):
+        bare, state = carry
+        state, _ = bare.bind(bound[0]).step(key, state)
+        return (bare, state), state.radius
+
+    _, radii = lax.scan(body, (kernels[0].unbound(), states[0]), jax.random.split(jax.random.key(1), 3))
+    assert np.all(np.asarray(radii) > 0)
+
+
+@pytest.mark.parametrize("order", ["direction_first", "palindromic"])
+def test_rotation_equivariance(order, getkey):
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    kernel = GibbsianPolarSlice(1.3, order=order).bind(banana)
+    rotated = GibbsianPolarSlice(1.3, order=order).bind(lambda y: banana(rotation.T @ y))
+    start = jnp.array([0.4, -0.7, 1.1])
+    state, turned = kernel.init(start), rotated.init(rotation @ start)
+    move, turned_move = jax.jit(kernel.move), jax.jit(rotated.move)
+    for _ in range(5):
+        key, normals = getkey(), jax.random.normal(getkey(), (2 if order == "palindromic" else 1, 3))
+        state, _ = move(key, state, normals)
+        turned, _ = turned_move(key, turned, normals @ rotation.T)
+        np.testing.assert_allclose(rotation @ state.position, turned.position, atol=1e-12)
+
+
+def test_scale_and_center_are_a_change_of_variables(getkey):
+    # Sampling x = c + L y by the kernel's own map, or y by hand, gives the same chain.
+    center = np.array([0.5, 1.0, -2.0])
+    kernel = GibbsianPolarSlice(2.0, center=center, scale=FACTOR).bind(banana)
+    plain = GibbsianPolarSlice(2.0).bind(lambda y: banana(center + FACTOR @ y))
+    y = jnp.array([0.3, 0.2, -0.1])
+    state, other = kernel.init(center + FACTOR @ y), plain.init(y)
+    key = getkey()
+    state, _ = jax.jit(kernel.run, static_argnums=2)(key, state, 10)
+    other, _ = jax.jit(plain.run, static_argnums=2)(key, other, 10)
+    np.testing.assert_allclose(state.position, center + FACTOR @ other.position, atol=1e-10)
+    np.testing.assert_allclose(state.radius, other.radius, atol=1e-10)
+
+
+def test_great_circle_through_a_parallel_normal_is_redrawn():
+    kernel = GibbsianPolarSlice(1.0).bind(banana)
+    state = kernel.init(jnp.array([1.0, 0.0, 0.0]))
+    moved, _ = jax.jit(kernel.move)(jax.random.key(0), state, jnp.array([[2.0, 0.0, 0.0]]))
+    assert np.all(np.isfinite(moved.position))
+    assert abs(float(moved.direction[1])) > 0
+
+
+def test_density_is_evaluated_once_a_turn_and_never_in_the_condition():
+    calls, radii = [], []
+
+    def counted(x):
+        jax.debug.callback(lambda: calls.append(0))
+        jax.debug.callback(lambda r: radii.append(float(r)), jnp.linalg.norm(x))
+        return -jnp.linalg.norm(x)
+
+    kernel = GibbsianPolarSlice(4.0).bind(counted)
+    state = kernel.init(jnp.array([0.1, 0.1]))
+    step = jax.jit(kernel.step)
+    for seed in range(5):
+        jax.effects_barrier()
+        calls.clear()
+        _, info = step(jax.random.key(seed), state)
+        jax.effects_barrier()
+        assert len(calls) == int(info.num_evals)
+    # The radius is never asked about at or below zero, where the interval is cut off.
+    assert min(radii) > 0
+    states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), state)
+    calls.clear()
+    _, info = jax.jit(jax.vmap(kernel.step))(jax.random.split(jax.random.key(0), 4), states)
+    jax.effects_barrier()
+    assert len(calls) == int(jnp.max(info.num_evals))
+
+
+def test_single_precision_ends():
+    def rough(x):
+        return jnp.float32(-1e5) - jnp.float32(0.5) * jnp.sum(x**2)
+
+    kernel = GibbsianPolarSlice(0.5, max_steps=None).bind(rough)
+    states = jax.vmap(kernel.init)(jax.random.normal(jax.random.key(0), (64, 5), jnp.float32))
+    run = jax.jit(jax.vmap(lambda key, state: kernel.run(key, state, 50)))
+    states, info = run(jax.random.split(jax.random.key(1), 64), states)
+    assert states.position.dtype == jnp.float32
+    assert states.radius.dtype == jnp.float32
+    assert states.logdensity.dtype == jnp.float32
+    assert np.all(np.isfinite(states.position))
+    assert int(jnp.max(info.num_evals)) < 50 * 250
+    check_state(kernel, jax.tree.map(lambda leaf: leaf[0], states), 1e-5)
+
+
+def test_pole_at_the_centre_and_edges(getkey):
+    # |x|^(1-d) has a pole at the centre; a disk has an edge. Neither leads to zero radius or out of the support.
+    def punctured(x):
+        r = jnp.linalg.norm(x)
+        return jnp.where(r < 1, -jnp.log(r), -jnp.inf)
+
+    kernel = GibbsianPolarSlice(3.0).bind(punctured)
+    states = jax.vmap(kernel.init)(jnp.full((256, 2), 0.3))
+    run = jax.jit(jax.vmap(lambda key, state: kernel.run(key, state, 20)))
+    states, _ = run(jax.random.split(getkey(), 256), states)
+    assert np.all(np.asarray(states.radius) > 0)
+    assert np.all(np.asarray(states.radius) < 1)
+
+
+def test_bad_input():
+    kernel = GibbsianPolarSlice(1.0).bind(lambda x: -jnp.sum(x**2))
+    with pytest.raises(ValueError, match="CoordinateSlice"):
+        kernel.init(jnp.ones(1))
+    with pytest.raises(ValueError, match="centre"):
+        kernel.init(jnp.zeros(3))
+    with pytest.raises(ValueError, match="centre"):
+        GibbsianPolarSlice(1.0, center=[1.0, 1.0]).bind(lambda x: -jnp.sum(x**2)).init(jnp.ones(2))
+    with pytest.raises(ValueError, match="vector with 3 entries"):
+        GibbsianPolarSlice(1.0, center=[1.0, 1.0]).bind(lambda x: -jnp.sum(x**2)).init(jnp.ones(3))
+    with pytest.raises(ValueError, match="orders"):
+        GibbsianPolarSlice(order="backwards")
+    with pytest.raises(ValueError, match="width"):
+        GibbsianPolarSlice(0.0)
+    with pytest.raises(ValueError, match="max_shrink"):
+        GibbsianPolarSlice(max_shrink=0)
+    with pytest.raises(ValueError, match="NaN"):
+        kernel.bind(lambda x: jnp.sum(x) * jnp.nan).init(jnp.ones(2))
+
+
+def test_radius_on_the_cone():
+    # Proven false-alarm probability 1e-6: the regression of r' on r has slope 1/2 in every dimension.
+    outcome = radius_regression(10).run(GibbsianPolarSlice(1.0), jax.random.key(3))
+    assert outcome.passed, outcome.details
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [radius_regression, direction_regression], ids=["radius", "direction"])
+@pytest.mark.parametrize("dim", [2, 10, 50])
+@pytest.mark.parametrize("width", [0.5, 6.0])
+def test_closed_forms_on_the_cone(make, dim, width):
+    # Proven false-alarm probability 1e-6 for each check.
+    outcome = make(dim).run(GibbsianPolarSlice(width), jax.random.key(4))
+    assert outcome.passed, outcome.details
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CASE.checks, ids=lambda check: check.name)
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        CASE.example(),
+        GibbsianPolarSlice(1.0, order="palindromic", max_steps=2, max_shrink=2),
+        GibbsianPolarSlice(0.6, order="random", separate_thresholds=True, max_steps=3),
+        GibbsianPolarSlice(9.0, order="radius_first", max_shrink=3),
+    ],
+    ids=["example", "palindromic", "random", "radius_first"],
+)
+def test_catalogue(check, kernel):
+    # Proven false-alarm probability 1e-6 for each check.
+    outcome = check.run(kernel, jax.random.key(5))
+    assert outcome.passed, outcome.details
+
+
+@pytest.mark.parametrize("trap", [ForgetsTheVolume, ReusesTheHeight])
+def test_the_catalogue_rejects_wrong_variants(trap):
+    assert not CASE.checks[0].run(trap(3.0), jax.random.key(0)).passed

@@ -1,0 +1,186 @@
+"""Rows of the catalogue for slice samplers."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from ergodica.samplers import random
+from ergodica.samplers.slicing.coordinate import CoordinateSlice
+from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
+from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice
+from ergodica.samplers.slicing.lattice import LatticeSlice
+from ergodica.validation.enumeration import transition_matrix
+from ergodica.validation.evidence import Case, Check, Outcome
+from ergodica.validation.exact import check_matrix, exact_check
+from ergodica.validation.regression import regression_check
+from ergodica.validation.stationary_start import stationary_start_check
+from ergodica.validation.targets.continuous import (
+    banana3,
+    bimodal1,
+    correlated_normal,
+    exponential1,
+    funnel,
+    standard_normal,
+)
+from ergodica.validation.targets.finite import slice6
+from ergodica.validation.targets.target import Marginal, Target, with_data
+
+
+def _cone_logdensity(x: Array) -> Array:
+    radius = jnp.sqrt(jnp.sum(x**2))
+    return (1 - x.size) * jnp.log(radius) - radius
+
+
+def cone(dim: int) -> Target:
+    """Return the density ``|x|^(1-d) exp(-|x|)``, whose radius is exponential in any dimension."""
+
+    def sample(key: PRNGKeyArray, n: int) -> Array:
+        key_radius, key_direction = random.split(key)
+        z = random.normal(key_direction, (n, dim))
+        return random.exponential(key_radius, (n, 1)) * z / jnp.linalg.norm(z, axis=1, keepdims=True)
+
+    return Target(
+        name=f"cone in dimension {dim}",
+        dim=dim,
+        logdensity=with_data(_cone_logdensity),
+        sample=sample,
+        marginals=(Marginal("radius", jnp.linalg.norm, lambda values: -np.expm1(-np.maximum(values, 0))),),
+        mean=np.zeros(dim),
+        variance=np.full(dim, 2.0 / dim),
+    )
+
+
+def _scalar_width(subject: Any, target: Any) -> Any:
+    """Give a kernel a target of another dimension than its own: one width for all coordinates."""
+    widths = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(subject.width)])
+    return dataclasses.replace(subject, width=jnp.mean(widths), logdensity=target.logdensity)
+
+
+def _uncapped(subject: Any, target: Any) -> Any:
+    """Lift the caps: on a unimodal target the update then draws from the whole slice."""
+    return dataclasses.replace(_scalar_width(subject, target), max_steps=None, max_doublings=30, max_shrink=1000)
+
+
+def _unscaled(subject: Any, target: Any) -> Any:
+    return dataclasses.replace(_plain(subject), logdensity=target.logdensity)
+
+
+def _plain(subject: Any) -> Any:
+    """Take away what belongs to a dimension."""
+    nothing = {name: None for name in ("center", "scale") if hasattr(subject, name)}
+    return dataclasses.replace(subject, **nothing)
+
+
+def _polar_uncapped(subject: Any, target: Any) -> Any:
+    """Centre at zero, without scale and caps, direction first."""
+    return dataclasses.replace(_unscaled(subject, target), max_steps=None, max_shrink=1000, order="direction_first")
+
+
+def _direction_square(x: Array) -> Array:
+    return x[0] ** 2 / jnp.sum(x**2)
+
+
+def _expected_square(dim: int) -> Any:
+    correlation = (dim - 2) / (2 * (dim - 1))
+    return lambda x: 1 / dim + correlation * (_direction_square(x) - 1 / dim)
+
+
+def _reversible_on_slice6() -> Check:
+    target = slice6()
+
+    def run(subject: Any, key: PRNGKeyArray) -> Outcome:
+        del key
+        with jax.enable_x64(True):
+            matrix = transition_matrix(subject.bind(target.logdensity), target.states)
+        return check_matrix(matrix, target.probabilities, target.states, reversible=True).outcomes["detailed balance"]
+
+    return Check("exact law: detailed balance on slice6", run, 0.5)
+
+
+def radius_regression(dim: int) -> Check:
+    """On the cone the radius moves as ``(r + E) U`` with a standard exponential and a uniform number."""
+    return regression_check(
+        f"radius on the cone in dimension {dim}",
+        cone(dim),
+        jnp.linalg.norm,
+        lambda x: (jnp.linalg.norm(x) + 1) / 2,
+        variance=1.0,
+        bind=_polar_uncapped,
+    )
+
+
+def direction_regression(dim: int) -> Check:
+    """On a rotationally invariant target a squared coordinate of the direction has autocorrelation (d-2)/(2(d-1))."""
+    return regression_check(
+        f"squared direction on the cone in dimension {dim}",
+        cone(dim),
+        _direction_square,
+        _expected_square(dim),
+        variance=2 * (dim - 1) / (dim**2 * (dim + 2)),
+        bind=_polar_uncapped,
+    )
+
+
+BIMODAL = stationary_start_check("bimodal1", bimodal1(), steps=40, n=8000, bind=_scalar_width)
+"""Forty steps, as wrong intervals shift mass between the modes slowly."""
+
+CASES: tuple[Case, ...] = (
+    Case(
+        "coordinate-slice",
+        CoordinateSlice,
+        lambda: CoordinateSlice(1.0),
+        (
+            BIMODAL,
+            stationary_start_check("banana3", banana3(), steps=3, n=4000, bind=_scalar_width),
+            regression_check(
+                "Exp(1), slope 1/2",
+                exponential1(),
+                lambda x: x[0],
+                lambda x: (x[0] + 1) / 2,
+                variance=1.0,
+                bind=_uncapped,
+            ),
+            regression_check(
+                "N(0, 1), slope 1/3 of the square",
+                standard_normal(1),
+                lambda x: x[0] ** 2,
+                lambda x: (x[0] ** 2 + 2) / 3,
+                variance=2.0,
+                bind=_uncapped,
+            ),
+        ),
+    ),
+    Case(
+        "hit-and-run-slice",
+        HitAndRunSlice,
+        lambda: HitAndRunSlice(2.0),
+        (
+            stationary_start_check("bimodal1", bimodal1(), steps=10, n=8000, bind=_unscaled),
+            stationary_start_check("banana3", banana3(), steps=5, n=4000, bind=_unscaled),
+            stationary_start_check("correlated normal", correlated_normal(4), steps=5, n=4000, bind=_unscaled),
+        ),
+    ),
+    Case(
+        "gibbsian-polar-slice",
+        GibbsianPolarSlice,
+        lambda: GibbsianPolarSlice(3.0),
+        (
+            stationary_start_check("banana3", banana3(), steps=5, n=4000, bind=_unscaled),
+            stationary_start_check("funnel", funnel(10), steps=5, n=2000, bind=_unscaled),
+            stationary_start_check("cone in dimension 50", cone(50), steps=3, n=4000, bind=_unscaled),
+            radius_regression(10),
+            direction_regression(10),
+        ),
+    ),
+    Case(
+        "lattice-slice",
+        LatticeSlice,
+        lambda: LatticeSlice(2, max_steps=3),
+        (exact_check("slice6", slice6()), _reversible_on_slice6()),
+    ),
+)
+"""Slice samplers."""
