@@ -1,9 +1,126 @@
-"""Ergodica: samplers, and the evidence that they are right."""
+"""Ergodica: samplers, and the evidence that they are right.
 
+The names below are imported when they are first used, so that ``import ergodica`` costs next to nothing.
+"""
+
+from importlib import import_module as _import_module
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
+if TYPE_CHECKING:
+    from ergodica import samplers as samplers
+    from ergodica import theory as theory
+    from ergodica import validation as validation
+    from ergodica.samplers.acceptance.metropolis import Barker as Barker
+    from ergodica.samplers.acceptance.metropolis import GeneralisedBarker as GeneralisedBarker
+    from ergodica.samplers.acceptance.metropolis import Lazy as Lazy
+    from ergodica.samplers.acceptance.metropolis import Metropolis as Metropolis
+    from ergodica.samplers.acceptance.single_draft import SingleDraft as SingleDraft
+    from ergodica.samplers.claim import Claim as Claim
+    from ergodica.samplers.claim import Exactness as Exactness
+    from ergodica.samplers.claim import Space as Space
+    from ergodica.samplers.compose import corrected as corrected
+    from ergodica.samplers.compose import cycle as cycle
+    from ergodica.samplers.compose import mixture as mixture
+    from ergodica.samplers.compose import on as on
+    from ergodica.samplers.compose import repeat as repeat
+    from ergodica.samplers.compose import tempered as tempered
+    from ergodica.samplers.diffusion.reverse_diffusion import ReverseDiffusion as ReverseDiffusion
+    from ergodica.samplers.distributed.admm import ADMMSampler as ADMMSampler
+    from ergodica.samplers.draws import Draws as Draws
+    from ergodica.samplers.flows.independence import FlowIndependence as FlowIndependence
+    from ergodica.samplers.gibbs.heat_bath import HeatBath as HeatBath
+    from ergodica.samplers.gibbs.spin_sweep import IsingHeatBath as IsingHeatBath
+    from ergodica.samplers.gibbs.spin_sweep import PottsHeatBath as PottsHeatBath
+    from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
+    from ergodica.samplers.interop.numpyro_model import model_density as model_density
+    from ergodica.samplers.kernel import Kernel as Kernel
+    from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
+    from ergodica.samplers.metropolis.independence import IndependenceMetropolis as IndependenceMetropolis
+    from ergodica.samplers.metropolis.random_walk import RandomWalk as RandomWalk
+    from ergodica.samplers.sample import sample as sample
+    from ergodica.samplers.slicing.coordinate import CoordinateSlice as CoordinateSlice
+    from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice as GibbsianPolarSlice
+    from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice as HitAndRunSlice
+    from ergodica.samplers.slicing.lattice import LatticeSlice as LatticeSlice
+    from ergodica.samplers.walks.self_repellent import SelfRepellentWalk as SelfRepellentWalk
+    from ergodica.validation.certify import certify as certify
+    from ergodica.validation.enumeration import enumerate_law as enumerate_law
+    from ergodica.validation.enumeration import transition_matrix as transition_matrix
+    from ergodica.validation.exact import check_exact as check_exact
+
+__version__ = "0.1.0.dev0"
 
 _root = _Path(__file__).resolve().parents[1]
 if (_root / "pyproject.toml").is_file() and not (_root / "ergodica" / "samplers").is_dir():
     __path__.append(str(_root))  # a checkout whose symbolic links were not made, as on Windows
 
-__version__ = "0.1.0.dev0"
+# The same names as above: a test compares the two.
+_NAMES_OF = {
+    "ergodica.samplers.acceptance.metropolis": (
+        "Barker",
+        "GeneralisedBarker",
+        "Lazy",
+        "Metropolis",
+    ),
+    "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
+    "ergodica.samplers.claim": (
+        "Claim",
+        "Exactness",
+        "Space",
+    ),
+    "ergodica.samplers.compose": (
+        "corrected",
+        "cycle",
+        "mixture",
+        "on",
+        "repeat",
+        "tempered",
+    ),
+    "ergodica.samplers.diffusion.reverse_diffusion": ("ReverseDiffusion",),
+    "ergodica.samplers.distributed.admm": ("ADMMSampler",),
+    "ergodica.samplers.draws": ("Draws",),
+    "ergodica.samplers.flows.independence": ("FlowIndependence",),
+    "ergodica.samplers.gibbs.heat_bath": ("HeatBath",),
+    "ergodica.samplers.gibbs.spin_sweep": (
+        "IsingHeatBath",
+        "PottsHeatBath",
+    ),
+    "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
+    "ergodica.samplers.interop.numpyro_model": ("model_density",),
+    "ergodica.samplers.kernel": ("Kernel",),
+    "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),
+    "ergodica.samplers.metropolis.independence": ("IndependenceMetropolis",),
+    "ergodica.samplers.metropolis.random_walk": ("RandomWalk",),
+    "ergodica.samplers.sample": ("sample",),
+    "ergodica.samplers.slicing.coordinate": ("CoordinateSlice",),
+    "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),
+    "ergodica.samplers.slicing.hit_and_run": ("HitAndRunSlice",),
+    "ergodica.samplers.slicing.lattice": ("LatticeSlice",),
+    "ergodica.samplers.walks.self_repellent": ("SelfRepellentWalk",),
+    "ergodica.validation.certify": ("certify",),
+    "ergodica.validation.enumeration": (
+        "enumerate_law",
+        "transition_matrix",
+    ),
+    "ergodica.validation.exact": ("check_exact",),
+}
+_HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
+_PARTS = ("samplers", "theory", "validation")
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _PARTS:
+        return _import_module(f"ergodica.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'ergodica' has no attribute {name!r}")
+    value = getattr(_import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})

@@ -81,7 +81,9 @@ def _entries(names: tuple[str, ...]) -> Block:
 
 def _has(position: PyTree, names: tuple[str, ...]) -> None:
     if not isinstance(position, dict):
-        raise TypeError(f"the block {', '.join(names)} names entries of a dictionary; the position is {type(position).__name__}")
+        raise TypeError(
+            f"the block {', '.join(names)} names entries of a dictionary; the position is {type(position).__name__}"
+        )
     missing = [name for name in names if name not in position]
     if missing:
         raise ValueError(f"the position has no entry {', '.join(missing)}; it has {', '.join(map(str, position))}")
@@ -91,10 +93,10 @@ def _indices(selector: Any) -> Block:
     index = list(selector) if isinstance(selector, Sequence) else selector
 
     def get(position: PyTree) -> PyTree:
-        return position[index] if not isinstance(index, list) else position[tuple([index])]
+        return position[index] if not isinstance(index, list) else position[(index,)]
 
     def put(position: PyTree, part: PyTree) -> PyTree:
-        where = index if not isinstance(index, list) else tuple([index])
+        where = index if not isinstance(index, list) else (index,)
         return position.at[where].set(part)
 
     return Block(get, put, str(selector))

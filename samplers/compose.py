@@ -18,13 +18,25 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ergodica.samplers import random
 from ergodica.samplers.block import Block, as_block
 from ergodica.samplers.claim import Claim, compose_claims
-from ergodica.samplers.corrected import Corrected as corrected
-from ergodica.samplers.corrected import density_dtype
-from ergodica.samplers.density import LogDensity, as_logdensity
+from ergodica.samplers.corrected import Corrected as corrected  # noqa: N813
+from ergodica.samplers.density import LogDensity, as_logdensity, density_dtype
 from ergodica.samplers.inputs import real_parameter, static_count
 from ergodica.samplers.kernel import Kernel, replace, zeros_of_info
 
-__all__ = ["Block", "Cycle", "Mixture", "On", "Repeat", "Tempered", "corrected", "cycle", "mixture", "on", "repeat", "tempered"]
+__all__ = [
+    "Block",
+    "Cycle",
+    "Mixture",
+    "On",
+    "Repeat",
+    "Tempered",
+    "corrected",
+    "cycle",
+    "mixture",
+    "on",
+    "repeat",
+    "tempered",
+]
 
 AnyKernel = Kernel[Any, Any]
 
@@ -101,7 +113,10 @@ def _summary(
         jnp.zeros((), jnp.int32),
     )
     grad_evals = sum(
-        (_refresh_cost(state, "logdensity_grad") * flag.astype(jnp.int32) for state, flag in zip(states, moved, strict=True)),
+        (
+            _refresh_cost(state, "logdensity_grad") * flag.astype(jnp.int32)
+            for state, flag in zip(states, moved, strict=True)
+        ),
         jnp.zeros((), jnp.int32),
     )
     return ComposedInfo(
@@ -134,9 +149,7 @@ class _Composition(Kernel[ComposedState, ComposedInfo]):
         if not self.takes_logdensity:
             raise TypeError(f"no part of this {type(self).__name__} takes a log density, so there is nothing to bind")
         shared = as_logdensity(logdensity)
-        return replace(
-            self, parts=tuple(part.bind(shared) if part.takes_logdensity else part for part in self.parts)
-        )
+        return replace(self, parts=tuple(part.bind(shared) if part.takes_logdensity else part for part in self.parts))
 
     def unbound(self) -> Self:
         """Take the target from every part."""
@@ -166,7 +179,8 @@ class Cycle(_Composition):
         reversible = symmetric and all(claim.reversible is True for claim in claims)
         how = "in a random order" if self.order == "random" else "one after the other"
         return compose_claims(
-            claims, statement=f"applies {len(claims)} kernels {how}; what all leave invariant is invariant",
+            claims,
+            statement=f"applies {len(claims)} kernels {how}; what all leave invariant is invariant",
             reversible=reversible,
         )
 
@@ -466,7 +480,9 @@ def mixture(*kernels: AnyKernel, weights: Any = None) -> Mixture:
     _check_parts("mixture", kernels)
     values = real_parameter("weights", jnp.ones(len(kernels)) if weights is None else weights, above=0.0, ndim=1)
     if values.shape != (len(kernels),):
-        raise ValueError(f"weights has to have one entry for each of the {len(kernels)} kernels; got shape {values.shape}")
+        raise ValueError(
+            f"weights has to have one entry for each of the {len(kernels)} kernels; got shape {values.shape}"
+        )
     return Mixture(kernels, values / values.sum())
 
 

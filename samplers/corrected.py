@@ -1,7 +1,7 @@
 """The Metropolis-Hastings correction around any proposal with a density."""
 
 import abc
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from ergodica.samplers import inputs, random
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
-from ergodica.samplers.density import LogDensity, as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 
-__all__ = ["Corrected", "MetropolisInfo", "Proposal", "choose", "density_dtype", "optional_logdensity"]
+__all__ = ["Corrected", "MetropolisInfo", "Proposal", "choose"]
 
 
 class Proposal(eqx.Module):
@@ -74,17 +74,6 @@ class MetropolisInfo(NamedTuple):
     is_accepted: Bool[Array, ""]
     num_evals: Int[Array, ""]
     num_invalid: Int[Array, ""]
-
-
-def density_dtype(position: PyTree) -> Any:
-    """Return the dtype of log densities and ratios at a position: its own, or the default one of integer positions."""
-    dtype = jnp.result_type(*jax.tree.leaves(position))
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
-
-
-def optional_logdensity(logdensity: LogDensity | None) -> Partial | None:
-    """Return a log density as a pytree; ``None`` stays."""
-    return None if logdensity is None else as_logdensity(logdensity)
 
 
 def choose(accepted: Bool[Array, ""], candidate: PyTree, position: PyTree) -> PyTree:
@@ -168,7 +157,7 @@ class Corrected(Kernel[DensityState, MetropolisInfo]):
         else:
             position = jax.tree.map(jnp.asarray, position)
         self.proposal.check(position)
-        value = inputs.start_density(self._target(), position, "Corrected", density_dtype(position))
+        value = inputs.start_density(self._target(), position, "Corrected")
         return DensityState(position, value)
 
     def step(self, key: PRNGKeyArray, state: DensityState) -> tuple[DensityState, MetropolisInfo]:
@@ -184,8 +173,3 @@ class Corrected(Kernel[DensityState, MetropolisInfo]):
         accepted, probability = self.rule.decide(key_decide, log_ratio)
         info = MetropolisInfo(probability, accepted, jnp.asarray(1, jnp.int32), invalid.astype(jnp.int32))
         return choose(accepted, DensityState(candidate, value), state), info
-
-    def refresh(self, state: DensityState) -> DensityState:
-        """Recompute the log density at the state's position."""
-        value, _ = evaluate(self._target(), state.position, density_dtype(state.position))
-        return state._replace(logdensity=value)

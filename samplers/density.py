@@ -47,12 +47,20 @@ def as_logdensity(function: Callable[..., Any] | Partial) -> Partial:
     return Partial(function)
 
 
-def position_dtype(position: PyTree) -> jnp.dtype:
-    """Return the floating dtype in which a kernel works at this position."""
-    return jnp.result_type(*[leaf.dtype for leaf in jax.tree.leaves(position)])
+def optional_logdensity(logdensity: LogDensity | None) -> Partial | None:
+    """Return a log density as a pytree; ``None`` stays."""
+    return None if logdensity is None else as_logdensity(logdensity)
 
 
-def evaluate(logdensity: Callable[..., Any], position: PyTree, dtype: Any = None) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+def density_dtype(position: PyTree) -> Any:
+    """Return the dtype of log densities and ratios at a position: its own, or the default one of integer positions."""
+    dtype = jnp.result_type(*jax.tree.leaves(position))
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+
+
+def evaluate(
+    logdensity: Callable[..., Any], position: PyTree, dtype: Any = None
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Evaluate a log density inside a step.
 
     Parameters
@@ -62,7 +70,7 @@ def evaluate(logdensity: Callable[..., Any], position: PyTree, dtype: Any = None
     position
         Where to evaluate it.
     dtype
-        Dtype of the value; default: the dtype of the position.
+        Dtype of the value; default: that of :func:`density_dtype`.
 
     Returns
     -------
@@ -71,7 +79,7 @@ def evaluate(logdensity: Callable[..., Any], position: PyTree, dtype: Any = None
     invalid : bool scalar
         Whether such a replacement took place; kernels count it in ``Info.num_invalid``.
     """
-    value = jnp.asarray(logdensity(position), position_dtype(position) if dtype is None else dtype)
+    value = jnp.asarray(logdensity(position), density_dtype(position) if dtype is None else dtype)
     invalid = jnp.isnan(value) | jnp.isposinf(value)
     return jnp.where(invalid, -jnp.inf, value), invalid
 
@@ -86,7 +94,7 @@ def evaluate_with_gradient(
     value, gradient, invalid
         As :func:`evaluate`; a gradient that is not finite makes the point invalid and is replaced by zeros.
     """
-    dtype = position_dtype(position)
+    dtype = density_dtype(position)
 
     def scalar(at: PyTree) -> Array:
         return jnp.asarray(logdensity(at), dtype)

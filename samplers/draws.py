@@ -273,8 +273,8 @@ class Draws:
         Returns
         -------
         pandas.DataFrame
-            With ``mean``, ``sd``, an interval, ``ess_bulk``, ``ess_tail``, ``r_hat`` and Monte Carlo standard errors, as
-            ``arviz_stats`` computes them. For weighted draws ``mean``, ``sd``, ``mcse_mean`` and ``ess``, weights
+            With ``mean``, ``sd``, an interval, ``ess_bulk``, ``ess_tail``, ``r_hat`` and Monte Carlo standard errors,
+            as ``arviz_stats`` computes them. For weighted draws ``mean``, ``sd``, ``mcse_mean`` and ``ess``, weights
             applied; the errors take the draws to be independent.
         """
         if self.claim.weighted:
@@ -355,7 +355,6 @@ class Draws:
         with warnings.catch_warnings():
             # Chains may be many and draws few; which axis is which is certain here.
             warnings.filterwarnings("ignore", message="Found chain dimension to be longer")
-            warnings.filterwarnings("ignore", message="More chains")
             tree = arviz_base.from_dict(
                 groups,
                 name="draws",
@@ -451,7 +450,7 @@ class Draws:
                     f"{path} was written by a later version, {record['versions']['ergodica']}; update ergodica"
                 )
             groups = {
-                group: {name: np.array(values) for name, values in tree[group].data_vars.items()}
+                group: {str(name): np.array(values) for name, values in tree[group].data_vars.items()}
                 for group in (path.strip("/") for path in tree.groups)
                 if group
             }
@@ -475,11 +474,10 @@ class Draws:
         def stats(group: str) -> dict[str, np.ndarray] | None:
             if group not in groups:
                 return None
-            read = {
+            return {
                 name: _chains_as_walkers(values, walkers, name in record["per_walker"])
                 for name, values in groups[group].items()
             }
-            return read
 
         return cls(
             raw_position=positions(f"{prefix}posterior", record["position"]),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from ergodica.samplers.density import position_dtype
+from ergodica.samplers.density import density_dtype
 
 
 def is_concrete(value: Any) -> bool:
@@ -22,9 +22,7 @@ def is_concrete(value: Any) -> bool:
 
 def leaf_names(tree: PyTree) -> list[tuple[str, Any]]:
     """Return the leaves of a pytree with names that a user recognises."""
-    return [
-        ("position" + jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
+    return [("position" + jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def real_position(position: PyTree, kernel: str) -> PyTree:
@@ -51,9 +49,7 @@ def real_position(position: PyTree, kernel: str) -> PyTree:
         try:
             dtype = jnp.result_type(leaf)
         except TypeError:
-            raise TypeError(
-                f"{kernel} needs a position made of arrays; {name} is a {type(leaf).__name__}"
-            ) from None
+            raise TypeError(f"{kernel} needs a position made of arrays; {name} is a {type(leaf).__name__}") from None
         if jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_:
             raise TypeError(
                 f"{kernel} moves in a continuous space and needs floating-point positions; {name} has dtype {dtype}. "
@@ -83,15 +79,11 @@ def integer_position(position: PyTree, kernel: str) -> PyTree:
     for name, leaf in leaves:
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.integer):
-            raise TypeError(
-                f"{kernel} moves in a discrete space and needs integer positions; {name} has dtype {dtype}"
-            )
+            raise TypeError(f"{kernel} moves in a discrete space and needs integer positions; {name} has dtype {dtype}")
     return jax.tree.map(jnp.asarray, position)
 
 
-def start_density(
-    logdensity: Callable[..., Any], position: PyTree, kernel: str, dtype: Any = None
-) -> Float[Array, ""]:
+def start_density(logdensity: Callable[..., Any], position: PyTree, kernel: str, dtype: Any = None) -> Float[Array, ""]:
     """Evaluate a log density at a start, after checking that it is fit to sample from.
 
     Parameters
@@ -116,7 +108,7 @@ def start_density(
     ValueError
         If it is NaN or infinite at the start.
     """
-    dtype = position_dtype(position) if dtype is None else dtype
+    dtype = density_dtype(position) if dtype is None else dtype
     try:
         out = jax.eval_shape(logdensity, position)
     except (
@@ -170,7 +162,9 @@ def finite_start(values: np.ndarray, position: PyTree, kernel: str) -> None:
     if values.ndim:
         chain = int(np.argwhere(bad.reshape(-1))[0, 0])
         value = values.reshape(-1)[chain]
-        position = jax.tree.map(lambda leaf: np.asarray(leaf).reshape((-1, *leaf.shape[values.ndim :]))[chain], position)
+        position = jax.tree.map(
+            lambda leaf: np.asarray(leaf).reshape((-1, *leaf.shape[values.ndim :]))[chain], position
+        )
         where = f"at the start of chain {chain}"
     else:
         value = values
@@ -260,7 +254,9 @@ def probability_vector(name: str, value: ArrayLike, *, axis: int = -1, tolerance
             raise ValueError(f"{name} has no positive entry along axis {axis}; at least one outcome has to be possible")
         if tolerance is not None and np.any(np.abs(sums - 1) > tolerance):
             worst = sums.reshape(-1)[np.argmax(np.abs(sums - 1).reshape(-1))]
-            raise ValueError(f"{name} has to sum to one along axis {axis}; got a sum of {worst:.12g}. Divide by the sum.")
+            raise ValueError(
+                f"{name} has to sum to one along axis {axis}; got a sum of {worst:.12g}. Divide by the sum."
+            )
     return array
 
 

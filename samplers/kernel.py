@@ -44,8 +44,6 @@ class State(Protocol):
         """The current point: a pytree of arrays; populations carry a leading axis."""
         ...
 
-    def _replace(self, **fields: Any) -> Self: ...
-
 
 @runtime_checkable
 class Info(Protocol):
@@ -193,20 +191,17 @@ class Kernel(eqx.Module, Generic[StateT, InfoT]):
         """
         fields: tuple[str, ...] = getattr(state, "_fields", ())
         if "logdensity_grad" in fields:
-            raise TypeError(
-                f"{type(self).__name__} caches a gradient and has to define refresh(state) itself"
-            )
+            raise TypeError(f"{type(self).__name__} caches a gradient and has to define refresh(state) itself")
         if "logdensity" not in fields:
             return state
         value, _ = evaluate(self._target(), state.position)
-        return state._replace(logdensity=value)
+        refreshed: Any = state
+        return refreshed._replace(logdensity=value)  # type: ignore[no-any-return]
 
     def _target(self) -> LogDensity:
         logdensity: LogDensity | None = getattr(self, "logdensity", None)
         if logdensity is None:
-            raise ValueError(
-                f"this {type(self).__name__} has no target; give it one by kernel.bind(logdensity)"
-            )
+            raise ValueError(f"this {type(self).__name__} has no target; give it one by kernel.bind(logdensity)")
         return logdensity
 
 

@@ -11,7 +11,7 @@ class Moments(NamedTuple):
 
     Parameters
     ----------
-    count
+    total
         Number of draws.
     mean
         Their mean, shape ``(d,)``.
@@ -23,7 +23,7 @@ class Moments(NamedTuple):
     T. F. Chan, G. H. Golub and R. J. LeVeque, 1983, The American Statistician 37, doi:10.1080/00031305.1983.10483115.
     """
 
-    count: Float[Array, ""]
+    total: Float[Array, ""]
     mean: Float[Array, " d"]
     products: Float[Array, "..."]
 
@@ -34,7 +34,7 @@ class Moments(NamedTuple):
 
     def forgotten(self) -> "Moments":
         """Return the moments of no draws, of the same kind."""
-        return Moments(jnp.zeros_like(self.count), jnp.zeros_like(self.mean), jnp.zeros_like(self.products))
+        return Moments(jnp.zeros_like(self.total), jnp.zeros_like(self.mean), jnp.zeros_like(self.products))
 
     def add(self, draws: Float[Array, "batch d"]) -> "Moments":
         """Add a batch."""
@@ -42,20 +42,20 @@ class Moments(NamedTuple):
         mean = jnp.mean(draws, axis=0)
         within = draws - mean
         shift = mean - self.mean
-        count = self.count + size
-        weight = self.count * size / count
+        total = self.total + size
+        weight = self.total * size / total
         if self.products.ndim == 2:
             products = within.T @ within + weight * jnp.outer(shift, shift)
         else:
             products = jnp.sum(within**2, axis=0) + weight * shift**2
-        return Moments(count, self.mean + shift * size / count, self.products + products)
+        return Moments(total, self.mean + shift * size / total, self.products + products)
 
 
 def variances(moments: Moments, otherwise: Float[Array, "..."]) -> Float[Array, " d"]:
     """Return the variances, and ``otherwise`` where a coordinate has not moved."""
     products = moments.products
     squares = jnp.diagonal(products) if products.ndim == 2 else products
-    estimate = squares / jnp.maximum(moments.count - 1, 1)
+    estimate = squares / jnp.maximum(moments.total - 1, 1)
     return jnp.where((estimate > 0) & jnp.isfinite(estimate), estimate, otherwise)
 
 
@@ -76,8 +76,8 @@ def factor(moments: Moments, otherwise: Float[Array, "..."]) -> Float[Array, "..
         return jnp.sqrt(variances(moments, otherwise**2))
     dim = moments.mean.size
     spread = jnp.sqrt(variances(moments, jnp.sum(otherwise**2, axis=1)))
-    covariance = moments.products / jnp.maximum(moments.count - 1, 1)
-    correlation = covariance / jnp.outer(spread, spread) * (moments.count / (moments.count + dim + 5))
+    covariance = moments.products / jnp.maximum(moments.total - 1, 1)
+    correlation = covariance / jnp.outer(spread, spread) * (moments.total / (moments.total + dim + 5))
     correlation = jnp.where(jnp.eye(dim, dtype=bool), 1.0, correlation)
     lower = spread[:, None] * jnp.linalg.cholesky(correlation)
     return jnp.where(jnp.all(jnp.isfinite(lower)), lower, otherwise)

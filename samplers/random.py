@@ -264,9 +264,7 @@ def laplace(key: PRNGKeyArray, shape: Shape = (), dtype: Any = float) -> Float[A
     return jax.random.laplace(key, tuple(shape), dtype)
 
 
-def student_t(
-    key: PRNGKeyArray, df: ArrayLike, shape: Shape = (), dtype: Any = float
-) -> Float[Array, "..."]:
+def student_t(key: PRNGKeyArray, df: ArrayLike, shape: Shape = (), dtype: Any = float) -> Float[Array, "..."]:
     """Draw from Student's t law with ``df`` degrees of freedom; see :func:`jax.random.t`."""
     _refuse_if_resolved("student_t")
     _check_key("student_t", key)

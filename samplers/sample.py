@@ -253,7 +253,9 @@ def _start(kernel: Any, key: PRNGKeyArray, positions: list[PyTree]) -> Any:
 def _all_finite(starts: PyTree) -> np.ndarray:
     """Return a number per chain, NaN if an entry of its start is not finite."""
     rows = [np.asarray(leaf) for leaf in jax.tree.leaves(starts)]
-    return np.asarray(sum(np.sum(np.where(np.isfinite(row), 0.0, np.nan).reshape(len(row), -1), axis=1) for row in rows))
+    return np.asarray(
+        sum(np.sum(np.where(np.isfinite(row), 0.0, np.nan).reshape(len(row), -1), axis=1) for row in rows)
+    )
 
 
 def _capacity(states: Any, longest: int) -> int:

@@ -153,7 +153,7 @@ class DualAverage(NamedTuple):
     log_factor: Float[Array, ""]
     log_average: Float[Array, ""]
     error: Float[Array, ""]
-    count: Float[Array, ""]
+    turns: Float[Array, ""]
     center: Float[Array, ""]
 
     @classmethod
@@ -165,13 +165,13 @@ class DualAverage(NamedTuple):
 
     def update(self, excess: Float[Array, ""]) -> "DualAverage":
         """Learn from the acceptance rate minus its target."""
-        count = self.count + 1
-        error = self.error + (excess - self.error) / (count + 10)
-        log_factor = self.center + jnp.sqrt(count) / 0.05 * error
+        turns = self.turns + 1
+        error = self.error + (excess - self.error) / (turns + 10)
+        log_factor = self.center + jnp.sqrt(turns) / 0.05 * error
         # Bounded, so that a rate that no factor can reach ends in a number.
         log_factor = jnp.clip(log_factor, self.center - 50, self.center + 50)
-        log_average = self.log_average + count**-0.75 * (log_factor - self.log_average)
-        return DualAverage(log_factor, log_average, error, count, self.center)
+        log_average = self.log_average + turns**-0.75 * (log_factor - self.log_average)
+        return DualAverage(log_factor, log_average, error, turns, self.center)
 
 
 class StepSizeAdaptation(NamedTuple):
@@ -259,7 +259,7 @@ class Windows(NamedTuple):
     def update(self, positions: PyTree, step: Int[Array, ""]) -> tuple["Windows", Bool[Array, ""]]:
         """Add the positions of the chains; also say whether an estimate is due."""
         moments = self.moments.add(_flat(positions))
-        due = jnp.any(self.ends == step + 1) & (moments.count >= 10)
+        due = jnp.any(self.ends == step + 1) & (moments.total >= 10)
         return Windows(self.ends, moments), due
 
     def restart(self, due: Bool[Array, ""]) -> "Windows":
@@ -440,10 +440,8 @@ class SliceWidth(Tuner):
         if scale is None:
             return jnp.linalg.norm(moves, axis=1, keepdims=True)
         scale = scale.astype(moves.dtype)
-        if scale.ndim == 2:
-            moves = jax.scipy.linalg.solve_triangular(scale, moves.T, lower=True).T
-        else:
-            moves = moves / scale
+        dense = scale.ndim == 2
+        moves = jax.scipy.linalg.solve_triangular(scale, moves.T, lower=True).T if dense else moves / scale
         # A direction has length sqrt(d) in these coordinates, and widths are in units of it.
         return jnp.sqrt(jnp.mean(moves**2, axis=1, keepdims=True))
 

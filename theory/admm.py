@@ -34,7 +34,9 @@ def _degrees(adjacency: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     n = len(W)
     laplacian = np.diag(W.sum(axis=1)) - W
     if n < 2 or np.linalg.eigvalsh(laplacian)[1] < 1e-9:
-        raise ValueError("expected a connected graph with at least two nodes; agents do not come to a consensus otherwise")
+        raise ValueError(
+            "expected a connected graph with at least two nodes; agents do not come to a consensus otherwise"
+        )
     return W, W.sum(axis=1)
 
 
@@ -177,7 +179,9 @@ def stationary_law(
     n, dim = b.shape
     total = A.sum(axis=0)
     if not np.linalg.eigvalsh(total)[0] > 0:
-        raise ValueError("the precisions have to add up to a positive definite matrix; the target is not a law otherwise")
+        raise ValueError(
+            "the precisions have to add up to a positive definite matrix; the target is not a law otherwise"
+        )
     # Columns: an orthonormal basis of the copies, and of the multipliers that sum to zero.
     sum_zero = scipy.linalg.null_space(np.ones((1, n)))
     basis = scipy.linalg.block_diag(np.eye(n * dim), np.kron(sum_zero, np.eye(dim)))

@@ -116,7 +116,9 @@ def concavity_horizon(curvature: float) -> float:
         ``log(1 + 1 / L) / 2``, where ``exp(-2 t) / (1 - exp(-2 t)) = L``.
     """
     if not curvature > 0:
-        raise ValueError(f"curvature has to be positive: the posterior is log-concave at every time otherwise; got {curvature}")
+        raise ValueError(
+            f"curvature has to be positive: the posterior is log-concave at every time otherwise; got {curvature}"
+        )
     return float(0.5 * np.log1p(1 / curvature))
 
 

@@ -146,9 +146,7 @@ def enumerate_law(
                 raise
         else:
             representative, _, totals = _merge_rows(walk, outputs)
-            support = tuple(
-                jax.tree.unflatten(treedef, [value[row] for value in outputs]) for row in representative
-            )
+            support = tuple(jax.tree.unflatten(treedef, [value[row] for value in outputs]) for row in representative)
             return _checked(Law(support, totals, walk.rows, float(walk.truncated.sum())))
     if min_probability > 0:
         raise ValueError("min_probability needs the tracing engine; this program can only be replayed")
@@ -260,5 +258,7 @@ def law_of_rows(matrix: np.ndarray, index: int) -> Law:
     outcomes = [np.asarray(column) for column in range(matrix.shape[1])]
     keep = matrix[index] > 0
     return merged(
-        [outcome for outcome, flag in zip(outcomes, keep, strict=True) if flag], matrix[index][keep], num_paths=int(keep.sum())
+        [outcome for outcome, flag in zip(outcomes, keep, strict=True) if flag],
+        matrix[index][keep],
+        num_paths=int(keep.sum()),
     )

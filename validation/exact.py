@@ -63,7 +63,9 @@ class ExactReport:
         lines = []
         for name, outcome in self.outcomes.items():
             verdict = "ok  " if outcome.passed else "FAIL"
-            lines.append(f"{verdict} {name}: {outcome.statistic:.3g} (bound {outcome.bound:.3g}) {outcome.details}".rstrip())
+            lines.append(
+                f"{verdict} {name}: {outcome.statistic:.3g} (bound {outcome.bound:.3g}) {outcome.details}".rstrip()
+            )
         return "\n".join(lines)
 
 
@@ -143,18 +145,16 @@ def check_matrix(
         float(leak.max(initial=0.0)), 1e-15, "a state of positive probability leads to one of probability zero"
     )
 
-    graph = scipy.sparse.csr_matrix(matrix[np.ix_(inside, inside)] > 1e-15)
+    graph: Any = scipy.sparse.csr_matrix(matrix[np.ix_(inside, inside)] > 1e-15)
     count, classes = scipy.sparse.csgraph.connected_components(graph, directed=True, connection="strong")
     members = [np.flatnonzero(inside)[classes == number] for number in range(count)]
-    shown = "; ".join(
-        f"mass {target[group].sum():.4g} with {_label(states, int(group[0]))}" for group in members[:4]
-    )
+    shown = "; ".join(f"mass {target[group].sum():.4g} with {_label(states, int(group[0]))}" for group in members[:4])
     outcomes["irreducible"] = _exact(float(count), 1.0, f"the support falls into {count} classes: {shown}")
 
     return ExactReport(matrix, outcomes, _period(graph), defect)
 
 
-def _period(graph: scipy.sparse.csr_matrix) -> int:
+def _period(graph: Any) -> int:
     """Return the greatest common divisor of the lengths of all cycles through the first state's class."""
     order, predecessors = scipy.sparse.csgraph.breadth_first_order(graph, 0, directed=True, return_predecessors=True)
     level = np.full(graph.shape[0], -1)

@@ -124,9 +124,7 @@ class Law:
         return "\n".join(lines)
 
 
-def merged(
-    outcomes: list[PyTree], probabilities: np.ndarray, *, num_paths: int, truncated: float = 0.0
-) -> Law:
+def merged(outcomes: list[PyTree], probabilities: np.ndarray, *, num_paths: int, truncated: float = 0.0) -> Law:
     """Make a law from outcomes that may repeat."""
     where: dict[Hashable, int] = {}
     support: list[PyTree] = []

@@ -241,7 +241,9 @@ def _start_index(x: np.ndarray, starts: tuple[np.ndarray, ...], sizes: tuple[int
     """Return the number of paths and an index of the windows that begin at ``starts``, clamped as XLA does."""
     rows = max(x.shape[0], *(start.shape[0] for start in starts)) if starts else x.shape[0]
     rank = len(sizes)
-    index: list[Any] = [np.arange(rows).reshape(rows, *(1,) * rank) if x.shape[0] > 1 else np.zeros((1,) * (rank + 1), int)]
+    index: list[Any] = [
+        np.arange(rows).reshape(rows, *(1,) * rank) if x.shape[0] > 1 else np.zeros((1,) * (rank + 1), int)
+    ]
     for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         first = np.clip(start.astype(np.int64), 0, x.shape[axis + 1] - size).reshape(-1, *(1,) * rank)
         offsets = np.arange(size).reshape(1, *(1,) * axis, size, *(1,) * (rank - axis - 1))

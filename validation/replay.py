@@ -47,7 +47,8 @@ def _barren_key(leaf: Any, salt: int = 0) -> Any:
 
 
 def _same(left: PyTree, right: PyTree) -> bool:
-    return jax.tree.structure(left) == jax.tree.structure(right) and all(
+    same_structure = bool(jax.tree.structure(left) == jax.tree.structure(right))  # type: ignore[operator]
+    return same_structure and all(
         np.array_equal(a, b, equal_nan=np.issubdtype(a.dtype, np.floating))
         for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     )

@@ -27,7 +27,9 @@ class UniformsResolver:
 
     def _next(self) -> float:
         if self.used == len(self.uniforms):
-            raise ValueError(f"the program makes more than the {len(self.uniforms)} choices that uniforms were given for")
+            raise ValueError(
+                f"the program makes more than the {len(self.uniforms)} choices that uniforms were given for"
+            )
         self.used += 1
         return float(self.uniforms[self.used - 1])
 
@@ -64,7 +66,9 @@ class UniformsResolver:
 
     def continuous(self, name: str) -> NoReturn:
         """Refuse a continuous draw."""
-        raise EnumerationError(f"random.{name} was called while running on given uniforms; only discrete choices can be tied")
+        raise EnumerationError(
+            f"random.{name} was called while running on given uniforms; only discrete choices can be tied"
+        )
 
 
 def run_on_uniforms(function: Callable[..., PyTree], *arguments: Any, uniforms: Float[np.ndarray, " n"]) -> PyTree:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Literal
 
 from ergodica.validation.choice import TAIL, EnumerationError, choice_p
 from ergodica.validation.numpy_rules import RULES
@@ -240,19 +241,19 @@ class Walk:
         last_use: dict[Any, int] = {}
         for index, equation in enumerate(jaxpr.eqns):
             for variable in equation.invars:
-                if not isinstance(variable, jax.extend.core.Literal):
+                if not isinstance(variable, Literal):
                     last_use[variable] = index
-        kept = {variable for variable in jaxpr.outvars if not isinstance(variable, jax.extend.core.Literal)}
+        kept = {variable for variable in jaxpr.outvars if not isinstance(variable, Literal)}
 
         def read(variable: Any) -> Value:
-            if isinstance(variable, jax.extend.core.Literal):
-                return np.asarray(variable.val, variable.aval.dtype)[None]
+            if isinstance(variable, Literal):
+                return np.asarray(variable.val, getattr(variable.aval, "dtype", None))[None]
             return environment[variable]
 
         parent = np.arange(self.rows)
         for index, equation in enumerate(jaxpr.eqns):
             operands = [read(variable) for variable in equation.invars]
-            for variable in dict.fromkeys(v for v in equation.invars if not isinstance(v, jax.extend.core.Literal)):
+            for variable in dict.fromkeys(v for v in equation.invars if not isinstance(v, Literal)):
                 if last_use[variable] == index and variable not in kept:
                     del environment[variable]
             outputs, moved = self._equation(equation, operands)

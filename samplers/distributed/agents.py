@@ -31,7 +31,7 @@ class Solution(NamedTuple):
     gradient_norm
         Norm of the gradient of each local problem at its point, shape ``(n,)``.
     is_valid
-        Whether point and gradient are finite, shape ``(n,)``.
+        Whether the local problem has a finite value and gradient there, shape ``(n,)``.
     num_evals, num_grad_evals, num_hessian_evals
         Evaluations of potentials, of their gradients and of their Hessians, over all agents.
     """
@@ -256,16 +256,16 @@ class ConvexAgents(Agents):
     ) -> Solution:
         """Make Newton steps, each halved until it decreases the local objective."""
 
-        def one(linear: Array, curvature: Array, guess: Array, data: PyTree) -> tuple[Array, Array, Array]:
+        def one(linear: Array, curvature: Array, guess: Array, data: PyTree) -> tuple[Array, Array, Array, Array]:
             def objective(x: Array) -> Array:
                 value = jnp.asarray(self.potential(unravel(x), data), x.dtype)
                 return value + linear @ x + 0.5 * curvature * jnp.sum(x**2)
 
             return _newton(objective, curvature, guess, self.num_newton, self.max_backtrack)
 
-        point, gradient, evals = jax.vmap(one)(linear, curvature, guess, self.data)
+        point, value, gradient, evals = jax.vmap(one)(linear, curvature, guess, self.data)
         gradient_norm = jnp.linalg.norm(gradient, axis=1)
-        valid = jnp.isfinite(gradient_norm) & jnp.all(jnp.isfinite(point), axis=1)
+        valid = jnp.isfinite(gradient_norm) & jnp.isfinite(value)
         total = jnp.sum(evals, dtype=jnp.int32)
         hessians = jnp.asarray(self.num_agents * self.num_newton, jnp.int32)
         return Solution(point, gradient_norm, valid, total, total, hessians)
@@ -284,7 +284,7 @@ class _Trial(NamedTuple):
 
 def _newton(
     objective: Callable[[Array], Array], curvature: Array, guess: Array, num_newton: int, max_backtrack: int
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     value_and_gradient = jax.value_and_grad(objective)
     hessian = jax.hessian(objective)
     tiny = 8 * jnp.finfo(guess.dtype).eps
@@ -317,7 +317,7 @@ def _newton(
     value, gradient = value_and_gradient(guess)
     start = _Trial(guess, value, gradient, one, jnp.zeros((), bool), jnp.ones((), jnp.int32))
     end = lax.fori_loop(0, num_newton, newton_step, start)
-    return end.point, end.gradient, end.num_evals
+    return end.point, end.value, end.gradient, end.num_evals
 
 
 def _as_partial(potential: Any) -> Partial:

@@ -15,8 +15,8 @@ from ergodica.samplers.acceptance.independence import IndependenceState, decide_
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
 from ergodica.samplers.acceptance.weights import WeightReport, report_weights
-from ergodica.samplers.corrected import MetropolisInfo, choose, optional_logdensity
-from ergodica.samplers.density import LogDensity, evaluate, position_dtype
+from ergodica.samplers.corrected import MetropolisInfo, choose
+from ergodica.samplers.density import LogDensity, density_dtype, evaluate, optional_logdensity
 from ergodica.samplers.held import Held, hold
 from ergodica.samplers.kernel import Claim, Exactness, Kernel, Space
 
@@ -115,7 +115,7 @@ class FlowIndependence(Kernel[IndependenceState, MetropolisInfo]):
         flow = self.flow.get()
         flat, _ = ravel_pytree(position)
         value: Array = flow.log_prob(flat.reshape(flow.shape))
-        return value.astype(position_dtype(position))
+        return value.astype(density_dtype(position))
 
     def draw(self, key: PRNGKeyArray, like: PyTree) -> IndependenceState:
         """Draw from the flow.

@@ -100,9 +100,7 @@ class ConditionalDraw(Kernel[PositionState, DrawInfo]):
         position = jax.tree.map(jnp.asarray, position)
         part = jax.eval_shape(self.block.get, position)
         drawn = jax.eval_shape(self.draw, jax.random.key(0), position)
-        given, expected = (
-            jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree) for tree in (drawn, part)
-        )
+        given, expected = (jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree) for tree in (drawn, part))
         if given != expected:
             raise TypeError(
                 f"draw has to return the block {self.block.name} with its structure, shapes and dtypes, {expected}; it "

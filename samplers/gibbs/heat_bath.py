@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import random
 from ergodica.samplers.claim import Claim, Exactness, Space
-from ergodica.samplers.density import LogDensity, as_logdensity, evaluate
+from ergodica.samplers.density import evaluate, optional_logdensity
 from ergodica.samplers.inputs import integer_array, integer_position, is_concrete, start_density
 from ergodica.samplers.kernel import DensityState, Kernel
 
@@ -65,9 +65,7 @@ class HeatBath(Kernel[DensityState, HeatBathInfo]):
     """
 
     values: Int[Array, "k ..."] = eqx.field(converter=_checked_values)
-    logdensity: Partial | None = eqx.field(
-        converter=lambda function: None if function is None else as_logdensity(function), default=None
-    )
+    logdensity: Partial | None = eqx.field(converter=optional_logdensity, default=None)
 
     @property
     def claim(self) -> Claim:
@@ -103,22 +101,13 @@ class HeatBath(Kernel[DensityState, HeatBathInfo]):
             if not np.any(np.all(listed == np.asarray(position).reshape(1, -1), axis=1)):
                 raise ValueError(f"HeatBath starts from one of its values; {np.asarray(position)} is not among them")
         position = position.astype(self.values.dtype)
-        dtype = jnp.result_type(float)
-        return DensityState(position, start_density(self._target(), position, "HeatBath", dtype))
+        return DensityState(position, start_density(self._target(), position, "HeatBath"))
 
     def step(self, key: PRNGKeyArray, state: DensityState) -> tuple[DensityState, HeatBathInfo]:
         """Draw a new value; the old one is forgotten."""
         del state
-        target: LogDensity = self._target()
-        dtype = jnp.result_type(float)
-        logits, invalid = jax.vmap(lambda value: evaluate(target, value, dtype))(self.values)
+        target = self._target()
+        logits, invalid = jax.vmap(lambda value: evaluate(target, value))(self.values)
         which = random.categorical(key, logits)
-        info = HeatBathInfo(
-            jnp.asarray(self.values.shape[0], jnp.int32), jnp.sum(invalid, dtype=jnp.int32)
-        )
+        info = HeatBathInfo(jnp.asarray(self.values.shape[0], jnp.int32), jnp.sum(invalid, dtype=jnp.int32))
         return DensityState(self.values[which], logits[which]), info
-
-    def refresh(self, state: DensityState) -> DensityState:
-        """Evaluate the density at the position again."""
-        value, _ = evaluate(self._target(), state.position, jnp.result_type(float))
-        return state._replace(logdensity=value)

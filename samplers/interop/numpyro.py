@@ -193,9 +193,7 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
             return params
         return params.bind(partial(_minus, potential))
 
-    def _read_model(
-        self, key: PRNGKeyArray, init_params: PyTree | None, args: Any, kwargs: dict[str, Any]
-    ) -> PyTree:
+    def _read_model(self, key: PRNGKeyArray, init_params: PyTree | None, args: Any, kwargs: dict[str, Any]) -> PyTree:
         """Trace the model, and return unconstrained starts."""
         info = initialize_model(
             key,

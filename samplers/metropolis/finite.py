@@ -13,8 +13,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 from ergodica.samplers import inputs, random
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
-from ergodica.samplers.corrected import Corrected, MetropolisInfo, Proposal, optional_logdensity
-from ergodica.samplers.density import LogDensity, evaluate
+from ergodica.samplers.corrected import Corrected, MetropolisInfo, Proposal
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 
 __all__ = ["FiniteMetropolis", "FiniteProposal", "MatrixWalk", "NeighbourWalk", "RingWalk", "UnitStep"]

@@ -19,8 +19,8 @@ from ergodica.samplers.acceptance.independence import (
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
 from ergodica.samplers.acceptance.weights import WeightReport, report_weights
-from ergodica.samplers.corrected import MetropolisInfo, choose, density_dtype, optional_logdensity
-from ergodica.samplers.density import LogDensity, evaluate
+from ergodica.samplers.corrected import MetropolisInfo, choose
+from ergodica.samplers.density import LogDensity, density_dtype, evaluate, optional_logdensity
 from ergodica.samplers.held import Held, hold
 from ergodica.samplers.kernel import Claim, Exactness, Kernel
 

@@ -34,7 +34,9 @@ class Importance(Kernel[WeightedState, WeightedInfo]):
 
     @property
     def claim(self):
-        return Claim(Exactness.EXACT, "weights are proper", independent=True, weighted=True, spaces=frozenset({Space.REAL}))
+        return Claim(
+            Exactness.EXACT, "weights are proper", independent=True, weighted=True, spaces=frozenset({Space.REAL})
+        )
 
     def init(self, position, *, key=None):
         return WeightedState(real_position(position, "Importance"))
@@ -65,7 +67,10 @@ class Stretch(Kernel[PopulationState, PopulationInfo]):
     @property
     def claim(self):
         return Claim(
-            Exactness.EXACT, "the product of targets is invariant", reversible=False, population=True,
+            Exactness.EXACT,
+            "the product of targets is invariant",
+            reversible=False,
+            population=True,
             spaces=frozenset({Space.REAL}),
         )
 

@@ -68,7 +68,9 @@ def test_a_palindrome_is_recognised_by_identity_only():
 TRAPS = {
     "stale cycle": lambda: StaleCycle(spin_blocks(), palindromic=False),
     "stale block": lambda: cycle(*(StaleOn(part.block, part.inner) for part in spin_blocks())),
-    "forgotten rest": lambda: cycle(*(ForgetfulOn(p.block, p.inner, None, jnp.array([1, 1, 1])) for p in spin_blocks())),
+    "forgotten rest": lambda: cycle(
+        *(ForgetfulOn(p.block, p.inner, None, jnp.array([1, 1, 1])) for p in spin_blocks())
+    ),
     "state-dependent weights": lambda: StateDependentMixture((ONE_BY_ONE[0], ONE_BY_ONE[2]), jnp.ones(2) / 2),
 }
 
@@ -86,13 +88,17 @@ def test_a_gibbs_sweep_that_reads_stale_values_is_rejected():
     class Simultaneous(Cycle):
         def step(self, key, state):
             keys = jax.random.split(key, len(self.parts))
-            drawn = [part.step(k, inner)[0].position for part, k, inner in zip(self.parts, keys, state.parts, strict=True)]
+            drawn = [
+                part.step(k, inner)[0].position for part, k, inner in zip(self.parts, keys, state.parts, strict=True)
+            ]
             position = jnp.stack([new[index] for index, new in enumerate(drawn)])
             info = super().step(key, state)[1]
             return self.refresh(state._replace(position=position)), info
 
     parts = ROWS["gibbs-gaussian"].example().parts
-    failing = [check.run(Simultaneous(parts, palindromic=False), jax.random.key(1)) for check in ROWS["gibbs-gaussian"].checks]
+    failing = [
+        check.run(Simultaneous(parts, palindromic=False), jax.random.key(1)) for check in ROWS["gibbs-gaussian"].checks
+    ]
     assert not all(outcome.passed for outcome in failing)
 
 

@@ -89,7 +89,9 @@ def test_parameters_have_strong_types():
     assert inputs.real_parameter("scale", np.float32(1.5)).dtype == jnp.float32
 
 
-@pytest.mark.parametrize(("value", "message"), [(0, "at least 1"), (1.5, "integer"), (True, "integer"), ("3", "integer")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(0, "at least 1"), (1.5, "integer"), (True, "integer"), ("3", "integer")]
+)
 def test_static_count(value, message):
     with pytest.raises((TypeError, ValueError), match=message):
         inputs.static_count("cap", value)

@@ -98,7 +98,7 @@ def test_jit_of_a_bound_method_and_identity():
     first, _ = step(jax.random.key(0), state)
     again, _ = jax.jit(kernel.step)(jax.random.key(0), state)
     np.testing.assert_array_equal(first.position, again.position)
-    assert kernel == kernel  # noqa: PLR0124
+    assert kernel == kernel
     assert kernel != Drift(0.5, square)
     assert eqx.tree_equal(kernel, Drift(0.5, square))
 

@@ -158,9 +158,7 @@ def test_populations_keep_their_axis():
 def test_tuning_that_invalidates_caches_refreshes_them():
     from ergodica.samplers.tuning import Whitening
 
-    kernel = GibbsianPolarSlice(
-        2.0, center=jnp.array([5.0, 0.0]), scale=jnp.ones(2), logdensity=target([1.0, 3.0])
-    )
+    kernel = GibbsianPolarSlice(2.0, center=jnp.array([5.0, 0.0]), scale=jnp.ones(2), logdensity=target([1.0, 3.0]))
     draws = run(kernel, jnp.ones(2), tune=100, tuner=Whitening())
     state, tuned = draws.state, draws.kernel
     assert set(draws.tuned) == {"center", "scale"}

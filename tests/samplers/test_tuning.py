@@ -132,7 +132,9 @@ class Leapfrog(eqx.Module):
 
 def test_step_size_meets_its_target_and_multiplies_arrays_by_one_factor():
     for start in (jnp.asarray(0.01), jnp.array([0.01, 0.02])):
-        tuned = feed(StepSize(0.8), Leapfrog(start), jnp.zeros((600, 4, 2)), lambda k: jnp.exp(-jnp.ravel(k.step_size)[0]))
+        tuned = feed(
+            StepSize(0.8), Leapfrog(start), jnp.zeros((600, 4, 2)), lambda k: jnp.exp(-jnp.ravel(k.step_size)[0])
+        )
         assert float(jnp.ravel(tuned.step_size)[0]) == pytest.approx(-np.log(0.8), rel=0.05)
         np.testing.assert_allclose(tuned.step_size / tuned.step_size.ravel()[0], start / start.ravel()[0])
 
@@ -216,7 +218,8 @@ def test_whitening():
 
 def chosen(kernel, position):
     state = kernel.init(position)
-    return choose_tuner(kernel, state, kernel.step(jax.random.key(0), state)[1])
+    info = jax.eval_shape(lambda key: kernel.step(key, state)[1], jax.random.key(0))
+    return choose_tuner(kernel, state, info)
 
 
 def test_choice_by_the_names_of_the_fields():
@@ -252,7 +255,8 @@ def test_a_cycle_tunes_its_parts():
     assert tuner == Parts((Inner(ProposalScale()), Inner(SliceWidth("coordinate")), None))
     draws = sample(kernel, start, draws=50, tune=200, progress=False)
     assert set(draws.tuned) == {"parts.0.inner.scale", "parts.1.inner.width"}
-    # Loose bounds on what depends on chance: 800 steps, within a factor of two of what long runs give.
+    # Over forty seeds the logarithms had standard deviations 0.07 and 0.035 about those of 11.9 and 0.32. The bounds are
+    # 10 of them away: false alarm < 1e-20 by the normal approximation. The seed is fixed.
     assert 6 < draws.tuned["parts.0.inner.scale"] < 24
     assert 0.15 < draws.tuned["parts.1.inner.width"] < 0.6
     assert draws.kernel.parts[0].inner.scale.dtype == kernel.parts[0].inner.scale.dtype
@@ -299,11 +303,11 @@ def test_tuned_leaves_are_those_that_changed():
 
 @pytest.mark.slow
 def test_tuned_walks_accept_as_they_should():
-    """The acceptance rate after warm-up, averaged over 8 x 4000 steps, is within 0.07 of its target.
+    """The acceptance rate after warm-up, averaged over 8 x 4000 steps, is within 0.1 of its target.
 
-    False alarm: the rate's error is made of the tuner's, observed below 0.02 over twenty seeds, and of the average's,
-    below 0.01; no case came near the bound.
+    False alarm: over forty seeds the rate had mean 0.333 to 0.338 and standard deviation 0.0145 or less, so that the
+    bound is more than 6 of them away: < 1e-8 by the normal approximation. The seed is fixed.
     """
     for start, rate in ((1.0, 0.337), (jnp.ones(2), 0.337), (jnp.eye(2), 0.337)):
         draws = sample(RandomWalk(start, logdensity=NORMAL), jnp.zeros(2), draws=4000, chains=8, progress=False)
-        assert float(draws.stats["acceptance_rate"].mean()) == pytest.approx(rate, abs=0.07)
+        assert float(draws.stats["acceptance_rate"].mean()) == pytest.approx(rate, abs=0.1)

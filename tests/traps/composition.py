@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from ergodica.samplers import random
-from ergodica.samplers.compose import ComposedState, Cycle, Mixture, On, OnState, _conditional, _summary, density_dtype
+from ergodica.samplers.compose import ComposedState, Cycle, Mixture, On, OnState, _conditional, _summary
+from ergodica.samplers.density import density_dtype
 
 
 class StaleCycle(Cycle):

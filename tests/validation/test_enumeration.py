@@ -52,7 +52,9 @@ REAL_FUNCTIONS = {
     "iota": lambda x: x * jnp.arange(3) + jnp.eye(3)[1],
 }
 WHOLE_FUNCTIONS = {
-    "division": lambda n: jnp.stack([n // 2, n % 3, lax.div(n, jnp.array([2, -3, 4])), lax.rem(n, jnp.array([2, -3, 4]))]),
+    "division": lambda n: jnp.stack(
+        [n // 2, n % 3, lax.div(n, jnp.array([2, -3, 4])), lax.rem(n, jnp.array([2, -3, 4]))]
+    ),
     "bits": lambda n: (n & 3) ^ (n | 4) + (n << 1) - (n >> 1) + ~n + lax.population_count(n),
     "powers": lambda n: n**3,
     "conversion": lambda n: n.astype(float) / 2 + (n > 0),
@@ -90,7 +92,9 @@ def test_each_kind_of_choice(engine):
 
     assert law(lambda k: random.bernoulli(k, 0.3)).probability(True) == pytest.approx(0.3, abs=1e-15)
     np.testing.assert_allclose(law(lambda k: random.categorical(k, jnp.log(weights))).vector(3), weights, atol=1e-15)
-    np.testing.assert_allclose(law(lambda k: random.randint(k, (), 1, 4)).vector(4), [0, 1 / 3, 1 / 3, 1 / 3], atol=1e-15)
+    np.testing.assert_allclose(
+        law(lambda k: random.randint(k, (), 1, 4)).vector(4), [0, 1 / 3, 1 / 3, 1 / 3], atol=1e-15
+    )
     permutations = law(lambda k: random.permutation(k, 3))
     assert len(permutations) == 6
     np.testing.assert_allclose(permutations.probabilities, 1 / 6, atol=1e-15)

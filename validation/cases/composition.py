@@ -80,7 +80,7 @@ def _gaussian_draw(index: int) -> ConditionalDraw:
 
 
 def _as_it_is(subject: Any, target: Any) -> Any:
-    """A kernel that draws from its conditionals has its target already."""
+    """Return the kernel: one that draws from its conditionals has its target already."""
     del target
     return subject
 
@@ -92,7 +92,27 @@ def _row(name: str, example: Any, *checks: Check) -> Case:
 PRECISION = np.array([[2.0, -0.5, 0.3], [-0.5, 1.5, 0.2], [0.3, 0.2, 1.0]])
 _COVARIANCE = np.linalg.inv(PRECISION)
 _GAUSSIAN = gaussian([0.0, 0.0, 0.0], _COVARIANCE.tolist())
-_SWEEP = jnp.asarray(systematic_scan(PRECISION)[0])
+_SWEEP = systematic_scan(PRECISION)[0]
+
+
+def _sweep_check(index: int) -> Check:
+    """Hold the conditional mean of a coordinate after a scan against the Gauss-Seidel sweep."""
+
+    def coordinate(x: Float[Array, " d"]) -> Float[Array, ""]:
+        return x[index]
+
+    def swept(x: Float[Array, " d"]) -> Float[Array, ""]:
+        return _SWEEP[index] @ x
+
+    return regression_check(
+        f"Gauss-Seidel sweep, coordinate {index}",
+        _GAUSSIAN,
+        coordinate,
+        swept,
+        variance=float(_COVARIANCE[index, index]),
+        bind=_as_it_is,
+    )
+
 
 CASES: tuple[Case, ...] = (
     _row("heat-bath", lambda: _spins((0, 1, 2)), exact_check("spin3 as one block", spin3())),
@@ -118,17 +138,7 @@ CASES: tuple[Case, ...] = (
         "gibbs-gaussian",
         lambda: cycle(*(_gaussian_draw(index) for index in range(3))),
         stationary_start_check("Gaussian in three dimensions", _GAUSSIAN, bind=_as_it_is),
-        *(
-            regression_check(
-                f"Gauss-Seidel sweep, coordinate {index}",
-                _GAUSSIAN,
-                lambda x, index=index: x[index],
-                lambda x, index=index: _SWEEP[index] @ x,
-                variance=float(_COVARIANCE[index, index]),
-                bind=_as_it_is,
-            )
-            for index in range(3)
-        ),
+        *(_sweep_check(index) for index in range(3)),
     ),
     _row("repeat", lambda: repeat(mixture(*spin_blocks()), 3), exact_check("spin3, three steps", spin3())),
     _row(

@@ -10,6 +10,7 @@ from ergodica.validation.targets.target import FiniteTarget, with_data
 
 
 def _table_logdensity(table: Array, x: Array) -> Array:
+    table = jnp.asarray(table)  # kept in double precision, so that exact laws can be computed when it is switched on
     inside = (x >= 0) & (x < table.size)
     return jnp.where(inside, table[jnp.clip(x, 0, table.size - 1)], -jnp.inf)
 
@@ -21,7 +22,7 @@ def weighted(name: str, weights: tuple[float, ...]) -> FiniteTarget:
         name=name,
         states=np.arange(w.size),
         probabilities=w / w.sum(),
-        logdensity=with_data(_table_logdensity, jnp.log(w)),
+        logdensity=with_data(_table_logdensity, np.log(w)),
     )
 
 
@@ -86,7 +87,7 @@ def spin3() -> FiniteTarget:
         name="spin3",
         states=states,
         probabilities=weights / weights.sum(),
-        logdensity=with_data(_spin3_logdensity, jnp.asarray(SPIN3_COUPLING), jnp.asarray(SPIN3_FIELDS)),
+        logdensity=with_data(_spin3_logdensity, np.asarray(SPIN3_COUPLING), np.asarray(SPIN3_FIELDS)),
     )
 
 
@@ -112,5 +113,5 @@ def ar2x3() -> FiniteTarget:
         name="ar2x3",
         states=states,
         probabilities=probabilities,
-        logdensity=with_data(_ar2x3_logdensity, jnp.asarray(start), jnp.asarray(transitions)),
+        logdensity=with_data(_ar2x3_logdensity, np.asarray(start), np.asarray(transitions)),
     )
