@@ -21,12 +21,10 @@ In JAX, pass :func:`key_words` of a key to a core; in the core, open a stream an
 True
 """
 
-import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, UInt32
 
-from ergodica.samplers import random
 from ergodica.samplers.native import compiled
+from ergodica.samplers.random import key_words as key_words
 
 __all__ = ["exponential", "integer", "key_words", "stream", "uniform", "word"]
 
@@ -35,21 +33,6 @@ _ALTERNATING = np.uint64(0xAAAAAAAAAAAAAAAA)
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 _TWO_TO_32 = np.uint64(1 << 32)
-
-
-def key_words(key: PRNGKeyArray) -> UInt32[Array, " words"]:
-    """Return the words of a typed key, as the input that seeds a core.
-
-    Raises
-    ------
-    TypeError
-        If the key is not typed.
-    Exception
-        While a law is being enumerated: draws inside a compiled core are invisible there.
-    """
-    random._refuse_if_resolved("key_words (the seed of a compiled core)")
-    random._check_key("key_words", key)
-    return jax.random.key_data(key)
 
 
 @compiled

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, UInt32
 
 Shape = Sequence[int]
 
@@ -40,8 +40,8 @@ class Resolver(Protocol):
         """Pick ``size`` distinct indices for each row, in the order of successive draws without replacement."""
         ...
 
-    def continuous(self, name: str) -> NoReturn:
-        """Refuse a draw from a continuous law."""
+    def refuse(self, call: str, reason: str) -> NoReturn:
+        """Raise an error that names a call with no finite law, and says why it has none."""
         ...
 
 
@@ -205,10 +205,10 @@ def rademacher(key: PRNGKeyArray, shape: Shape = (), dtype: Any = int) -> Array:
 # --- continuous draws: jax.random's, refused under enumeration ------------------------------------------------------
 
 
-def _refuse_if_resolved(name: str) -> None:
+def _refuse_if_resolved(name: str, reason: str = "a continuous draw has infinitely many outcomes") -> None:
     resolver = _resolver.get()
     if resolver is not None:
-        resolver.continuous(name)
+        resolver.refuse(f"random.{name}", reason)
 
 
 def uniform(
@@ -269,3 +269,18 @@ def student_t(key: PRNGKeyArray, df: ArrayLike, shape: Shape = (), dtype: Any = 
     _refuse_if_resolved("student_t")
     _check_key("student_t", key)
     return jax.random.t(key, df, tuple(shape), dtype)
+
+
+def key_words(key: PRNGKeyArray) -> UInt32[Array, " words"]:
+    """Return the words of a typed key, the seed of a compiled core.
+
+    Raises
+    ------
+    TypeError
+        If the key is not typed.
+    Exception
+        While a law is being enumerated: draws inside a compiled core are invisible there.
+    """
+    _refuse_if_resolved("key_words", "it seeds a compiled core, whose draws are invisible; enumerate its reference()")
+    _check_key("key_words", key)
+    return jax.random.key_data(key)

@@ -81,12 +81,11 @@ class TracingResolver:
         """Record successive draws without replacement."""
         return self._record("ordered_sample", key, probabilities, size=size)
 
-    def continuous(self, name: str) -> NoReturn:
-        """Refuse a continuous draw."""
+    def refuse(self, call: str, reason: str) -> NoReturn:
+        """Refuse a call that has no finite law."""
         raise EnumerationError(
-            f"random.{name} was called while a law was being enumerated: a continuous draw has infinitely many "
-            "outcomes. Enumerate a finite version of the kernel, or write the decision as random.bernoulli or "
-            "random.categorical. The traceback shows the call."
+            f"{call} was called while a law was being enumerated: {reason}. Enumerate a finite version of the kernel, or "
+            "write the decision as random.bernoulli or random.categorical. The traceback shows the call."
         )
 
     def _record(self, kind: str, key: PRNGKeyArray, *arguments: Array, size: int = 0) -> Array:

@@ -121,9 +121,9 @@ class ReplayResolver:
                 weights[out[-1]] = 0.0
         return jnp.asarray(np.array(out, int).reshape(*rows.shape[:-1], size))
 
-    def continuous(self, name: str) -> NoReturn:
-        """Refuse a continuous draw."""
-        TracingResolver().continuous(name)
+    def refuse(self, call: str, reason: str) -> NoReturn:
+        """Refuse a call that has no finite law."""
+        TracingResolver().refuse(call, reason)
 
 
 def replay_law(function: Callable[..., PyTree], *arguments: Any, max_paths: int) -> Law:

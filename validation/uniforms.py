@@ -64,11 +64,9 @@ class UniformsResolver:
                 weights[out[-1]] = 0.0
         return jnp.asarray(np.array(out, int).reshape(*rows.shape[:-1], size))
 
-    def continuous(self, name: str) -> NoReturn:
-        """Refuse a continuous draw."""
-        raise EnumerationError(
-            f"random.{name} was called while running on given uniforms; only discrete choices can be tied"
-        )
+    def refuse(self, call: str, reason: str) -> NoReturn:
+        """Refuse a call that no uniform can decide."""
+        raise EnumerationError(f"{call} was called while running on given uniforms: {reason}. Only discrete choices can be tied.")
 
 
 def run_on_uniforms(function: Callable[..., PyTree], *arguments: Any, uniforms: Float[np.ndarray, " n"]) -> PyTree:

@@ -285,11 +285,8 @@ class Walk:
             raise EnumerationError(f"the law cannot be enumerated{self.where(equation)}: {_REFUSED[name]}")
         inner = next((params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params), None)
         if inner is not None:
-            constants: Sequence[Any] = ()
-            if hasattr(inner, "consts"):
-                constants, inner = [_lift(const) for const in inner.consts], inner.jaxpr
             outer, self.location = self.location, self.where(equation)
-            outputs, parent = self.evaluate(inner, constants, operands)
+            outputs, parent = self.evaluate(*_opened(inner), operands)
             self.location = outer
             unmoved = len(parent) == len(self.probability) and np.array_equal(parent, np.arange(len(parent)))
             return outputs, None if unmoved else parent
@@ -387,7 +384,7 @@ class Walk:
                 continue
             part = self._subset(members)
             inputs = [_take(value, members) for value in rest]
-            outputs, parent = part.evaluate(branch.jaxpr, [_lift(const) for const in branch.consts], inputs)
+            outputs, parent = part.evaluate(*_opened(branch), inputs)
             parts.append(part)
             results.append([_spread(out, part.rows) for out in outputs])
             parents.append(members[parent])
@@ -405,8 +402,7 @@ class Walk:
         done: list[tuple[Walk, list[Value], np.ndarray]] = []
         for _ in range(self.max_iterations):
             (test,), moved = active.evaluate(
-                condition.jaxpr,
-                [_lift(const) for const in condition.consts],
+                *_opened(condition),
                 [*(_take(const, parent) for const in cond_consts), *carry],
             )
             carry, parent = [_take(value, moved) for value in carry], parent[moved]
@@ -422,8 +418,7 @@ class Walk:
             active = rest
             carry, parent = [_take(value, go) for value in carry], parent[go]
             carry, moved = active.evaluate(
-                body.jaxpr,
-                [_lift(const) for const in body.consts],
+                *_opened(body),
                 [*(_take(const, parent) for const in body_consts), *carry],
             )
             parent = parent[moved]
@@ -442,11 +437,14 @@ class Walk:
         return [np.concatenate(column) for column in columns], np.concatenate([source for _, _, source in done])
 
     def _scan(self, params: Any, operands: list[Value]) -> tuple[list[Value], np.ndarray]:
-        body, length = params["jaxpr"], params["length"]
-        num_consts, num_carry = params["num_consts"], params["num_carry"]
+        body, body_consts = _opened(params["jaxpr"])
+        length = params["length"]
+        if "num_consts" in params:
+            num_consts, num_carry = params["num_consts"], params["num_carry"]
+        else:  # from JAX 0.12 on the operands are described by a tree: constants, carry, sequences
+            num_consts, num_carry = (len(part) for part in params["ft_in"].unpack()[:2])
         constants, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
         sequences = operands[num_consts + num_carry :]
-        body_consts = [_lift(const) for const in body.consts]
         parent = np.arange(self.rows)
         stacked: list[tuple[list[Value], np.ndarray]] = []
         order = range(length - 1, -1, -1) if params["reverse"] else range(length)
@@ -456,7 +454,7 @@ class Walk:
                 *carry,
                 *(_take(sequence, parent)[:, step] for sequence in sequences),
             ]
-            outputs, moved = self.evaluate(body.jaxpr, body_consts, inputs)
+            outputs, moved = self.evaluate(body, body_consts, inputs)
             parent = parent[moved]
             carry = outputs[:num_carry]
             stacked.append((outputs[num_carry:], moved))
@@ -468,15 +466,20 @@ class Walk:
             index = moved[index]
         if not params["reverse"]:
             columns.reverse()
-        num_outputs = len(body.jaxpr.outvars) - num_carry
+        num_outputs = len(body.outvars) - num_carry
         stacks = []
         for position in range(num_outputs):
             if columns:
                 stacks.append(np.stack([column[position] for column in columns], axis=1))
             else:
-                aval = body.jaxpr.outvars[num_carry + position].aval
+                aval = body.outvars[num_carry + position].aval
                 stacks.append(np.zeros((1, 0, *aval.shape), np.uint64 if is_key(aval) else aval.dtype))
         return [*carry, *stacks], parent
+
+
+def _opened(jaxpr: Any) -> tuple[Any, list[Value]]:
+    """Return a jaxpr, closed or open, and its constants."""
+    return getattr(jaxpr, "jaxpr", jaxpr), [_lift(constant) for constant in getattr(jaxpr, "consts", ())]
 
 
 def _lift(constant: Any) -> Value:

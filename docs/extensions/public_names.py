@@ -19,6 +19,8 @@ import ergodica
 
 LOGGER = logging.getLogger(__name__)
 PARTS = ("ergodica.samplers", "ergodica.theory", "ergodica.validation")
+ROWS = "ergodica.validation.cases"
+"""The rows of the catalogue; the page `evidence` is their documentation."""
 
 
 def public_names() -> Iterator[str]:
@@ -26,6 +28,8 @@ def public_names() -> Iterator[str]:
     for part in PARTS:
         package = importlib.import_module(part)
         for info in pkgutil.walk_packages(package.__path__, f"{part}."):
+            if info.name.startswith(ROWS):
+                continue
             module = importlib.import_module(info.name)
             listed = getattr(module, "__all__", None)
             for name, value in vars(module).items():

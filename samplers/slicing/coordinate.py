@@ -113,7 +113,8 @@ class CoordinateSlice(Kernel[DensityState, SliceInfo]):
         elif self.scan == "random":
             order = random.randint(key_order, (dimension,), 0, dimension)
         heights = random.exponential(key_height, (dimension,), dtype)
-        places, integers = method.draw(key_draw, (dimension,), dtype)
+        # One number more than there are updates serves the first proposal.
+        places, integers = method.draw(key_draw, (dimension + 1,), dtype)
 
         # One loop for the whole sweep: a chain that is done with a coordinate goes on to the next while other chains
         # still work on theirs, so that the number of turns is the largest sum, not the sum of the largest.
@@ -125,7 +126,7 @@ class CoordinateSlice(Kernel[DensityState, SliceInfo]):
             index, flat, value, search, info = carry
             axis = jnp.where(jnp.arange(dimension) == order[index], widths, 0)
             probed, invalid = evaluate(target, unravel(flat + search.offset * axis), dtype)
-            uniform = random.uniform(random.fold_in(key_shrink, info.num_evals + 1), (), dtype)
+            uniform = random.uniform(random.fold_in(key_shrink, info.num_evals), (), dtype)
             search = method.advance(search, probed, probed > value - heights[index], uniform)
             info = info.tally(invalid, search)
             flat = flat + jnp.where(search.done, search.offset, 0) * axis
@@ -135,7 +136,7 @@ class CoordinateSlice(Kernel[DensityState, SliceInfo]):
             fresh = method.start(places[following], integers[following], uniform)
             return index, flat, value, select(search.done, fresh, search), info
 
-        first = method.start(places[0], integers[0], random.uniform(random.fold_in(key_shrink, 0), (), dtype))
+        first = method.start(places[0], integers[0], places[dimension])
         begin = (jnp.zeros((), jnp.int32), start, state.logdensity.astype(dtype), first, SliceInfo.zero())
         _, flat, value, _, info = lax.while_loop(unfinished, turn, begin)
         return DensityState(unravel(flat), value.astype(state.logdensity.dtype)), info

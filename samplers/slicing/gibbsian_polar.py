@@ -202,7 +202,8 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         dtype, dimension, count = state.direction.dtype, state.direction.size, updates.size
         width = self.width.astype(dtype)
         key_tangent, key_height, key_draw, key_shrink = random.split(key, 4)
-        places, budgets = method.draw(key_draw, (count,), dtype)
+        # One number more than there are updates serves the first proposal.
+        places, budgets = method.draw(key_draw, (count + 1,), dtype)
         circle = _GreatCircle(state.direction, _tangent(key_tangent, normal, state.direction))
 
         _, unravel = ravel_pytree(state.position)
@@ -237,7 +238,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
             if self.separate_thresholds:
                 key_now = random.fold_in(key_height, index)
                 height = _draw_log_height(key_now, at.logdensity, at.radius, dimension)
-            uniform = random.uniform(random.fold_in(key_shrink, info.num_evals + 1), (), dtype)
+            uniform = random.uniform(random.fold_in(key_shrink, info.num_evals), (), dtype)
             lower = jnp.where(turns, -jnp.inf, -at.radius / width)
             search = method.advance(search, value, positive & (value + log_volume > height), uniform, lower)
             info = info.tally(invalid, search)
@@ -252,9 +253,8 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
             return index, at, select(search.done, following, search), info
 
         zero = jnp.zeros((), jnp.int32)
-        uniform = random.uniform(random.fold_in(key_shrink, 0), (), dtype)
         here = _Place(state.logdensity, state.radius, jnp.zeros((), dtype))
-        first = (zero, here, begin(zero, state.radius, uniform), info)
+        first = (zero, here, begin(zero, state.radius, places[count]), info)
         _, end, _, info = lax.while_loop(unfinished, turn, first)
         direction = circle.at(*circle.coefficients(end.angle))
         direction = direction / jnp.linalg.norm(direction)

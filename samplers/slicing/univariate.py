@@ -167,11 +167,10 @@ class SteppingOut(eqx.Module):
         lower
             Lower end of the support; the density is never evaluated at or below it.
         """
-        unlimited = jnp.asarray(2**31 - 1, jnp.int32)
+        budgets = Budgets(budget, (self.max_steps or 1) - 1 - budget)
         if self.max_steps is None:
+            unlimited = jnp.full_like(budget, 2**31 - 1)
             budgets = Budgets(unlimited, unlimited)
-        else:
-            budgets = Budgets(budget, self.max_steps - 1 - budget)
         left = -place
         phase = jnp.where(
             (budgets.left > 0) & (left > lower), WIDEN_LEFT, jnp.where(budgets.right > 0, WIDEN_RIGHT, SHRINK)
@@ -507,8 +506,9 @@ def update_along_line(
     dtype = current.dtype
     key_height, key_draw, key_shrink = random.split(key, 3)
     threshold = current - random.exponential(key_height, (), dtype)
-    place, integer = method.draw(key_draw, (), dtype)
-    search = method.start(place, integer, random.uniform(random.fold_in(key_shrink, 0), (), dtype))
+    # The second number serves the first proposal.
+    places, integers = method.draw(key_draw, (2,), dtype)
+    search = method.start(places[0], integers[0], places[1])
 
     def unfinished(carry: tuple[Search, SliceInfo]) -> Bool[Array, ""]:
         return ~carry[0].done
@@ -516,7 +516,7 @@ def update_along_line(
     def turn(carry: tuple[Search, SliceInfo]) -> tuple[Search, SliceInfo]:
         search, info = carry
         value, invalid = logdensity(search.offset)
-        uniform = random.uniform(random.fold_in(key_shrink, info.num_evals + 1), (), dtype)
+        uniform = random.uniform(random.fold_in(key_shrink, info.num_evals), (), dtype)
         search = method.advance(search, value, value > threshold, uniform)
         return search, info.tally(invalid, search)
 

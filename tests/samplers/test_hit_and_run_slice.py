@@ -15,7 +15,7 @@ def banana(x):
     return -0.5 * (x[0] ** 2 + (x[1] - x[0] ** 2) ** 2 + x[2] ** 2)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.slow)])
 def test_protocol(dtype, getkey):
     kernel = HitAndRunSlice(1.0, scale=np.linalg.cholesky(COVARIANCE)).bind(banana)
     state = kernel.init(jnp.ones(3, dtype))

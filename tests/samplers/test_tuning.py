@@ -255,8 +255,8 @@ def test_a_cycle_tunes_its_parts():
     assert tuner == Parts((Inner(ProposalScale()), Inner(SliceWidth("coordinate")), None))
     draws = sample(kernel, start, draws=50, tune=200, progress=False)
     assert set(draws.tuned) == {"parts.0.inner.scale", "parts.1.inner.width"}
-    # Over forty seeds the logarithms had standard deviations 0.07 and 0.035 about those of 11.9 and 0.32. The bounds are
-    # 10 of them away: false alarm < 1e-20 by the normal approximation. The seed is fixed.
+    # Over forty seeds the logarithms had standard deviations 0.07 and 0.035 about those of 11.9 and 0.32. The bounds
+    # are 10 of them away: false alarm < 1e-20 by the normal approximation. The seed is fixed.
     assert 6 < draws.tuned["parts.0.inner.scale"] < 24
     assert 0.15 < draws.tuned["parts.1.inner.width"] < 0.6
     assert draws.kernel.parts[0].inner.scale.dtype == kernel.parts[0].inner.scale.dtype

@@ -177,12 +177,11 @@ def test_update_along_line_returns_the_density_of_the_point_found(getkey):
     def logdensity(s):
         return -0.5 * jnp.square(s), jnp.asarray(False)
 
-    for method in (SteppingOut(None), Doubling()):
-        run = jax.jit(jax.vmap(lambda key, m=method: update_along_line(key, m, logdensity, jnp.zeros(()))))
-        offset, value, info = run(jax.random.split(getkey(), 100))
-        np.testing.assert_allclose(value, -0.5 * offset**2)
-        assert np.all(np.asarray(info.num_evals) >= 1)
-        assert not np.any(info.cap_hit)
+    run = jax.jit(jax.vmap(lambda key: update_along_line(key, SteppingOut(None), logdensity, jnp.zeros(()))))
+    offset, value, info = run(jax.random.split(getkey(), 100))
+    np.testing.assert_allclose(value, -0.5 * offset**2)
+    assert np.all(np.asarray(info.num_evals) >= 3)
+    assert not np.any(info.cap_hit)
 
 
 def test_bad_input():
