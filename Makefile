@@ -5,8 +5,6 @@ WORKERS ?= 2
 VENV_DEMO := .venv-demo
 VENV_TEST := .venv-test
 PIP_QUIET := --quiet --disable-pip-version-check
-# Compiled programs are kept between runs; the second run of the tests is then quicker.
-export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV_TEST)/jax-cache
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow interpreters lint format types imports docs wheel check clean

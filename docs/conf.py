@@ -20,11 +20,11 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
     "evidence_table",
+    "mathml",
     "public_names",
 ]
 exclude_patterns = ["_build", "extensions", "README.md", "evidence_table.inc"]
@@ -85,6 +85,7 @@ sphinx_gallery_conf = {
 
 # --- pages ----------------------------------------------------------------------------------------------------------
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "Ergodica"
 html_static_path = ["_static"]
 html_css_files = ["ergodica.css"]

@@ -99,7 +99,9 @@ plt.show()
 exact = {"mu": 4.39682, "tau": 3.59771, "theta[0]": 6.21188}
 for name, value in exact.items():
     row = summary.loc[name]
-    print(f"{name:9} {row['mean']:.3f}, exactly {value:.3f}: {(row['mean'] - value) / row['mcse_mean']:+.1f} standard errors")
+    print(
+        f"{name:9} {row['mean']:.3f}, exactly {value:.3f}: {(row['mean'] - value) / row['mcse_mean']:+.1f} standard errors"
+    )
 
 # %%
 # Other ways to the same draws

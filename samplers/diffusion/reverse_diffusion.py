@@ -59,14 +59,11 @@ def _as_times(value: ArrayLike | None) -> Float[Array, " K+1"]:
 def _as_estimator(value: ScoreEstimator | str) -> ScoreEstimator:
     if isinstance(value, ScoreEstimator):
         return value
-    named = {
-        "importance": lambda: ImportanceScore(512),
-        "mala": LangevinScore,
-        "ula": lambda: LangevinScore(adjusted=False),
-    }
-    if not isinstance(value, str) or value not in named:
-        raise ValueError(f"inner has to be one of {', '.join(map(repr, named))} or a ScoreEstimator; got {value!r}")
-    return named[value]()
+    if value == "importance":
+        return ImportanceScore(512)
+    if value in ("mala", "ula"):
+        return LangevinScore(adjusted=value == "mala")
+    raise ValueError(f"inner has to be 'importance', 'mala', 'ula' or a ScoreEstimator; got {value!r}")
 
 
 class ReverseDiffusionInfo(NamedTuple):
@@ -315,5 +312,3 @@ class ReverseDiffusion(Kernel[DensityState, ReverseDiffusionInfo]):
 def _first_step(t: Array) -> Array:
     """Return the step with which inner chains begin, half the variance of the noise."""
     return -0.5 * jnp.expm1(-2 * t)
-
-

@@ -245,9 +245,7 @@ class ImportanceScore(ScoreEstimator):
         If a parameter is out of range.
     """
 
-    num_draws: int = eqx.field(
-        static=True, default=64, converter=lambda value: inputs.static_count("num_draws", value)
-    )
+    num_draws: int = eqx.field(static=True, default=64, converter=lambda value: inputs.static_count("num_draws", value))
     form: str = eqx.field(static=True, default="denoising", converter=_form)
 
     @property
@@ -469,7 +467,15 @@ class GivenScore(ScoreEstimator):
         none = jnp.zeros((), jnp.int32)
         unknown = jnp.full((), jnp.nan, x.dtype)
         return ScoreEstimate(
-            score, unknown, unknown, jnp.ones((), x.dtype), step_size, none, none, degenerate.astype(jnp.int32), degenerate
+            score,
+            unknown,
+            unknown,
+            jnp.ones((), x.dtype),
+            step_size,
+            none,
+            none,
+            degenerate.astype(jnp.int32),
+            degenerate,
         )
 
 

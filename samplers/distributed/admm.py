@@ -132,7 +132,9 @@ class ADMMSampler(Kernel[ADMMState, ADMMInfo]):
         """Biased."""
         if self.noise == "calibrated":
             order = "O(1/rho)"
-            statement = "each agent's law, and that of the agents' average, differ from the product of the factors by O(1/rho)"
+            statement = (
+                "each agent's law, and that of the agents' average, differ from the product of the factors by O(1/rho)"
+            )
         else:
             order = "O(1) unless sum_i d_i^2 = 4 rho |E|"
             statement = "the agents' average has the wrong temperature by the factor sum_i d_i^2 / (4 rho |E|)"

@@ -165,9 +165,13 @@ def _check_precisions(precision: np.ndarray) -> None:
             raise ValueError(f"the precision of agent {agent} has to be symmetric; got {matrix}")
         lowest = float(np.linalg.eigvalsh(matrix)[0])
         if lowest < -1e-6 * max(1.0, float(np.abs(matrix).max())):
-            raise ValueError(f"the precision of agent {agent} has to be positive semidefinite; it has eigenvalue {lowest:g}")
+            raise ValueError(
+                f"the precision of agent {agent} has to be positive semidefinite; it has eigenvalue {lowest:g}"
+            )
     if not np.linalg.eigvalsh(precision.sum(axis=0))[0] > 0:
-        raise ValueError("the precisions have to add up to a positive definite matrix; the target is not a law otherwise")
+        raise ValueError(
+            "the precisions have to add up to a positive definite matrix; the target is not a law otherwise"
+        )
 
 
 class ConvexAgents(Agents):
@@ -303,13 +307,16 @@ def _newton(
             point = at.point + trial.size * direction
             value, gradient = value_and_gradient(point)
             good = (value <= at.value + 1e-4 * trial.size * slope + slack) & jnp.all(jnp.isfinite(gradient))
-            kept = jax.tree.map(
-                lambda new, old: jnp.where(good, new, old),
-                (point, value, gradient),
-                (trial.point, trial.value, trial.gradient),
+            point, value, gradient = (
+                jnp.where(good, new, old)
+                for new, old in (
+                    (point, trial.point),
+                    (value, trial.value),
+                    (gradient, trial.gradient),
+                )
             )
             more = ~good & (trial.size > 2.0**-max_backtrack)
-            return _Trial(*kept, 0.5 * trial.size, more, trial.num_evals + 1)
+            return _Trial(point, value, gradient, 0.5 * trial.size, more, trial.num_evals + 1)
 
         begin = at._replace(size=one, searching=jnp.ones((), bool))
         return lax.while_loop(lambda trial: trial.searching, halve, begin)

@@ -67,6 +67,9 @@ def test_protocol(kind, dtype):
     assert new.position.dtype == new.dual.dtype == info.disagreement.dtype == dtype
     assert new.position.shape == position.shape
     jax.tree.map(np.testing.assert_array_equal, step(kernel, key, state), (new, info))
+    end, total = kernel.run(key, state, 3)
+    assert np.all(np.isfinite(end.position))
+    assert total.num_invalid == 0
     keys = jax.random.split(key, 3)
     states = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), state)
     many, _ = jax.vmap(step, in_axes=(None, 0, 0))(kernel, keys, states)
@@ -74,9 +77,6 @@ def test_protocol(kind, dtype):
     kernels = jax.vmap(lambda rho: dataclasses.replace(kernel, penalty=rho))(jnp.array([1.0, 2.0]))
     several, _ = jax.vmap(step, in_axes=(0, None, None))(kernels, key, state)
     np.testing.assert_allclose(several.position[1], new.position, rtol=1e-4, atol=1e-6)
-    end, total = kernel.run(key, state, 3)
-    assert np.all(np.isfinite(end.position))
-    assert total.num_invalid == 0
 
 
 def test_positions_are_pytrees():
@@ -180,7 +180,8 @@ def test_average_over_a_long_run(noise, golden):
     assert law.average_covariance[0, 0] == pytest.approx(golden, abs=1e-10)
 
 
-def test_newton_on_logistic_potentials(steps=5):
+def test_newton_on_logistic_potentials():
+    steps = 5
     agents = ConvexAgents(logistic, logistic_data(), num_newton=steps)
     kernel = quadratic(agents=agents, penalty=5.0)
     state = kernel.init(jnp.zeros((4, 2)))
@@ -293,7 +294,11 @@ ISOLATED = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])
         (lambda: quadratic().init(jnp.zeros((4, 2))), ValueError, "1 entries an agent"),
         (lambda: quadratic().init(jnp.zeros((4, 1), int)), TypeError, "dtype"),
         (lambda: ADMMSampler(failing(jnp.nan), PATH).init(jnp.zeros((4, 1))), ValueError, "potential of agent 2"),
-        (lambda: ADMMSampler(failing(-5.0), PATH, penalty=1.0).init(jnp.zeros((4, 1))), ValueError, "Raise the penalty"),
+        (
+            lambda: ADMMSampler(failing(-5.0), PATH, penalty=1.0).init(jnp.zeros((4, 1))),
+            ValueError,
+            "Raise the penalty",
+        ),
         (lambda: ADMMSampler(vector(), PATH).init(jnp.zeros((4, 1))), TypeError, "scalar"),
     ],
 )

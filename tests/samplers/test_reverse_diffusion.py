@@ -59,13 +59,12 @@ def small(inner=None, **fields):
 POSITION = {"a": jnp.zeros(2), "b": jnp.zeros((1, 2))}
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize(
-    "kernel",
+    ("kernel", "dtype"),
     [
-        small(),
-        small(LangevinScore(num_draws=4, num_chains=2, num_steps=3)),
-        small(start="langevin", num_start_steps=3),
+        (small(), jnp.float32),
+        (small(LangevinScore(num_draws=4, num_chains=2, num_steps=3)), jnp.float32),
+        (small(start="langevin", num_start_steps=3), jnp.float64),
     ],
 )
 def test_protocol(kernel, dtype):
@@ -180,13 +179,16 @@ def test_target_that_vanishes_almost_everywhere():
 
 def test_invalid_densities_are_counted():
     kernel = small(logdensity=lambda x: jnp.where(x[0] > 0, -x[0], jnp.nan))
-    _, info = jax.vmap(kernel.step, in_axes=(0, None))(jax.random.split(jax.random.key(0), 50), kernel.init(jnp.ones(1)))
+    _, info = jax.vmap(kernel.step, in_axes=(0, None))(
+        jax.random.split(jax.random.key(0), 50), kernel.init(jnp.ones(1))
+    )
     assert np.all(np.isfinite(info.log_weight) | (info.log_weight == -np.inf))
     assert np.sum(info.num_invalid) > 0
 
 
 @pytest.mark.parametrize(
-    "kernel", [ReverseDiffusion("importance"), ReverseDiffusion("mala"), ReverseDiffusion(LangevinScore(adjusted=False))]
+    "kernel",
+    [ReverseDiffusion("importance"), ReverseDiffusion("mala"), ReverseDiffusion(LangevinScore(adjusted=False))],
 )
 def test_inner_by_name(kernel):
     assert isinstance(kernel.inner, ImportanceScore | LangevinScore)

@@ -97,9 +97,9 @@ def test_weights_vanish_with_the_steps():
     # A long horizon, the exact score, many steps down to zero: the path laws agree, and the weight is constant.
     moments = [
         weight_moment(np.linspace(6.0, 0.0, steps + 1), 1.5, 2).log_moment - np.log(2 * np.pi * 1.5)
-        for steps in (100, 400)
+        for steps in (60, 240)
     ]
-    assert 0 < moments[1] < moments[0] / 3.5 < 0.2
+    assert 0 < moments[1] < moments[0] / 3 < 0.4
 
 
 def test_moments_that_do_not_exist_are_infinite():

@@ -1,6 +1,5 @@
 """Reverse diffusions that are wrong in the ways that implementations are."""
 
-
 import jax.numpy as jnp
 
 from ergodica.samplers import random
@@ -130,5 +129,3 @@ WRONG = (
     PrematureLangevin,
     never_rejects,
 )
-
-

@@ -1,6 +1,7 @@
 """Distributed ADMM samplers that are wrong in the ways that implementations are."""
 
 import jax.numpy as jnp
+
 from ergodica.samplers import random
 from ergodica.samplers.distributed.admm import ADMMSampler
 

@@ -74,7 +74,7 @@ def _law_is_known(subject: Any, key: PRNGKeyArray) -> Outcome:
 
 
 def _langevin_law_is_known(subject: Any, key: PRNGKeyArray) -> Outcome:
-    """The same after a Langevin start."""
+    """Check the same after a Langevin start."""
     variances = np.array([4.0, 0.5])
     times = np.array([0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
     kernel = _on_normal(subject, variances, times=times, start="langevin")
@@ -128,7 +128,7 @@ def _weights_are_proper(
 
 
 def _scores_are_unbiased(subject: Any, key: PRNGKeyArray) -> Outcome:
-    """The average of gamma over importance draws, and that average times the score, have known means: p_t and its gradient."""
+    """Compare the average of gamma over importance draws, alone and times the score, with p_t and its gradient."""
     num_draws = 16
     logdensity = Partial(_mixture_logdensity, *(jnp.asarray(value) for value in _MIXTURE))
     kernel = dataclasses.replace(subject, inner=ImportanceScore(num_draws), logdensity=logdensity)
@@ -149,7 +149,9 @@ def _scores_are_unbiased(subject: Any, key: PRNGKeyArray) -> Outcome:
         # Second moments of one draw's gamma(y(z)) e^t and of that times z / sqrt(s), by the trapezoidal rule.
         z = np.linspace(-12, 12, 20001)
         s = -np.expm1(-2 * t)
-        gamma = np.exp(t + mixture_log_density(((x + np.sqrt(s) * z) * np.exp(t))[:, None], noised_mixture(*_MIXTURE, 0.0)))
+        gamma = np.exp(
+            t + mixture_log_density(((x + np.sqrt(s) * z) * np.exp(t))[:, None], noised_mixture(*_MIXTURE, 0.0))
+        )
         gaussian = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
         second = [float(np.trapezoid(f**2 * gaussian, z)) for f in (gamma, gamma * z / np.sqrt(s))]
         for name, sample, mean, square in (

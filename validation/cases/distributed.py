@@ -33,9 +33,7 @@ _CONFIGURATIONS = (
 
 
 def _quadratic(subject: Any, precision: Any, center: Any, adjacency: Any, penalty: float) -> Any:
-    return dataclasses.replace(
-        subject, agents=QuadraticAgents(precision, center), network=adjacency, penalty=penalty
-    )
+    return dataclasses.replace(subject, agents=QuadraticAgents(precision, center), network=adjacency, penalty=penalty)
 
 
 def _join(state: ADMMState) -> Array:
