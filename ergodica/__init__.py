@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from ergodica.samplers.compose import tempered as tempered
     from ergodica.samplers.diffusion.reverse_diffusion import ReverseDiffusion as ReverseDiffusion
     from ergodica.samplers.distributed.admm import ADMMSampler as ADMMSampler
+    from ergodica.samplers.distributed.agents import ConvexAgents as ConvexAgents
+    from ergodica.samplers.distributed.agents import QuadraticAgents as QuadraticAgents
     from ergodica.samplers.draws import Draws as Draws
     from ergodica.samplers.flows.independence import FlowIndependence as FlowIndependence
+    from ergodica.samplers.gibbs.conditional_draw import ConditionalDraw as ConditionalDraw
     from ergodica.samplers.gibbs.heat_bath import HeatBath as HeatBath
     from ergodica.samplers.gibbs.spin_sweep import IsingHeatBath as IsingHeatBath
     from ergodica.samplers.gibbs.spin_sweep import PottsHeatBath as PottsHeatBath
+    from ergodica.samplers.gibbs.spin_sweep import SquareLattice as SquareLattice
     from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
     from ergodica.samplers.interop.numpyro_model import model_density as model_density
     from ergodica.samplers.kernel import Kernel as Kernel
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice as GibbsianPolarSlice
     from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice as HitAndRunSlice
     from ergodica.samplers.slicing.lattice import LatticeSlice as LatticeSlice
+    from ergodica.samplers.walks.self_repellent import BaseChain as BaseChain
     from ergodica.samplers.walks.self_repellent import SelfRepellentWalk as SelfRepellentWalk
     from ergodica.validation.certify import certify as certify
     from ergodica.validation.enumeration import enumerate_law as enumerate_law
@@ -58,35 +63,18 @@ if (_root / "pyproject.toml").is_file() and not (_root / "ergodica" / "samplers"
 
 # The same names as above: a test compares the two.
 _NAMES_OF = {
-    "ergodica.samplers.acceptance.metropolis": (
-        "Barker",
-        "GeneralisedBarker",
-        "Lazy",
-        "Metropolis",
-    ),
+    "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
     "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
-    "ergodica.samplers.claim": (
-        "Claim",
-        "Exactness",
-        "Space",
-    ),
-    "ergodica.samplers.compose": (
-        "corrected",
-        "cycle",
-        "mixture",
-        "on",
-        "repeat",
-        "tempered",
-    ),
+    "ergodica.samplers.claim": ("Claim", "Exactness", "Space"),
+    "ergodica.samplers.compose": ("corrected", "cycle", "mixture", "on", "repeat", "tempered"),
     "ergodica.samplers.diffusion.reverse_diffusion": ("ReverseDiffusion",),
     "ergodica.samplers.distributed.admm": ("ADMMSampler",),
+    "ergodica.samplers.distributed.agents": ("ConvexAgents", "QuadraticAgents"),
     "ergodica.samplers.draws": ("Draws",),
     "ergodica.samplers.flows.independence": ("FlowIndependence",),
+    "ergodica.samplers.gibbs.conditional_draw": ("ConditionalDraw",),
     "ergodica.samplers.gibbs.heat_bath": ("HeatBath",),
-    "ergodica.samplers.gibbs.spin_sweep": (
-        "IsingHeatBath",
-        "PottsHeatBath",
-    ),
+    "ergodica.samplers.gibbs.spin_sweep": ("IsingHeatBath", "PottsHeatBath", "SquareLattice"),
     "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
     "ergodica.samplers.interop.numpyro_model": ("model_density",),
     "ergodica.samplers.kernel": ("Kernel",),
@@ -98,12 +86,9 @@ _NAMES_OF = {
     "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),
     "ergodica.samplers.slicing.hit_and_run": ("HitAndRunSlice",),
     "ergodica.samplers.slicing.lattice": ("LatticeSlice",),
-    "ergodica.samplers.walks.self_repellent": ("SelfRepellentWalk",),
+    "ergodica.samplers.walks.self_repellent": ("BaseChain", "SelfRepellentWalk"),
     "ergodica.validation.certify": ("certify",),
-    "ergodica.validation.enumeration": (
-        "enumerate_law",
-        "transition_matrix",
-    ),
+    "ergodica.validation.enumeration": ("enumerate_law", "transition_matrix"),
     "ergodica.validation.exact": ("check_exact",),
 }
 _HOME = {name: module for module, names in _NAMES_OF.items() for name in names}

@@ -450,7 +450,7 @@ def cycle(*kernels: AnyKernel, order: Literal["systematic", "random"] = "systema
 
     Examples
     --------
-    >>> from ergodica.samplers import cycle, on, RandomWalk
+    >>> from ergodica import RandomWalk, cycle, on
     >>> gibbs = cycle(on("mean", RandomWalk(0.5)), on("log_scale", RandomWalk(0.2)))
     >>> print(gibbs.claim)
     exact, not reversible

@@ -3,14 +3,14 @@
 A kernel is an immutable pytree: hyperparameters and data are its leaves, so that tuning, new data and ``vmap`` over
 kernels never recompile. Its verbs are
 
-======================================  ==============================================================================
-``init(position, *, key) -> state``     check the start, evaluate the density once, allocate what the chain carries
-``step(key, state) -> (state, info)``   one transition, pure and traceable
-``run(key, state, n) -> (state, info)`` ``n`` transitions; counts in ``info`` are summed, rates averaged
-``bind(logdensity) -> kernel``          the same kernel with another target
-``unbound() -> kernel``                 the same kernel without a target: leaves only, fit for a scan's carry
-``refresh(state) -> state``             recompute what the state caches of the density
-======================================  ==============================================================================
+=======================================  =============================================================================
+``init(position, *, key) -> state``      check the start, evaluate the density once, allocate what the chain carries
+``step(key, state) -> (state, info)``    one transition, pure and traceable
+``run(key, state, n) -> (state, info)``  ``n`` transitions; counts in ``info`` are summed, rates averaged
+``bind(logdensity) -> kernel``           the same kernel with another target
+``unbound() -> kernel``                  the same kernel without a target: leaves only, fit for a scan's carry
+``refresh(state) -> state``              recompute what the state caches of the density
+=======================================  =============================================================================
 
 and ``claim`` says what the kernel promises. A state is a named tuple with a field ``position``; one that caches the
 density calls it ``logdensity`` and its gradient ``logdensity_grad``. An info is a named tuple of per-step scalars under

@@ -7,16 +7,16 @@ warm-up the kernel is frozen, and what the kernel claims holds for every value t
 A kernel names its tuner by a method ``tuner() -> Tuner``. For one that does not, :func:`choose_tuner` goes by the names
 of its fields:
 
-=================================================  =====================================================
-the kernel has                                     it gets
-=================================================  =====================================================
-``width``, and its state a ``radius``              :class:`SliceWidth` of the radius
-``width`` and ``scale``                            :class:`SliceWidth` along the line
-``width``                                          :class:`SliceWidth` of each coordinate
-``step_size``, and its info an ``acceptance_rate`` :class:`StepSize`
-``scale``, and its info an ``acceptance_rate``     :class:`ProposalScale`
-``parts`` or ``inner``                             the tuners of its parts
-=================================================  =====================================================
+===================================================  =====================================================
+the kernel has                                       it gets
+===================================================  =====================================================
+``width``, and its state a ``radius``                :class:`SliceWidth` of the radius
+``width`` and ``scale``                              :class:`SliceWidth` along the line
+``width``                                            :class:`SliceWidth` of each coordinate
+``step_size``, and its info an ``acceptance_rate``   :class:`StepSize`
+``scale``, and its info an ``acceptance_rate``       :class:`ProposalScale`
+``parts`` or ``inner``                               the tuners of its parts
+===================================================  =====================================================
 """
 
 import abc

@@ -5,10 +5,11 @@ The rows live in ``validation/cases``, a file for each family. To add a kernel, 
 
 import functools
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+
+import jax
 
 from ergodica.validation.evidence import Case
 
@@ -37,9 +38,9 @@ def catalogue() -> Mapping[str, Case]:
     """
     rows: dict[str, Case] = {}
     for family in FAMILIES:
-        if importlib.util.find_spec(f"ergodica.validation.cases.{family}") is None:  # TEMPORARY
-            continue
-        for case in importlib.import_module(f"ergodica.validation.cases.{family}").CASES:
+        with jax.enable_x64(True):  # the rows hold numbers of double precision
+            cases = importlib.import_module(f"ergodica.validation.cases.{family}").CASES
+        for case in cases:
             if case.name in rows:
                 raise ValueError(f"two rows of the catalogue are called {case.name!r}")
             rows[case.name] = case

@@ -134,7 +134,7 @@ def certify(
 
     Examples
     --------
-    >>> from ergodica.validation import certify
+    >>> from ergodica import certify
     >>> certify("heat-bath").passed
     True
     """

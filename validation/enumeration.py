@@ -124,7 +124,7 @@ def enumerate_law(
     --------
     >>> import jax
     >>> from ergodica.samplers import random
-    >>> from ergodica.validation import enumerate_law
+    >>> from ergodica import enumerate_law
     >>> def two_coins(key):
     ...     first, second = random.split(key)
     ...     return random.bernoulli(first).astype(int) + random.bernoulli(second)

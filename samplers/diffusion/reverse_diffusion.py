@@ -170,8 +170,8 @@ class ReverseDiffusion(Kernel[DensityState, ReverseDiffusionInfo]):
     and the quality of the scores, ``E[w f(X)] = Z E_pi[f]``, as the randomness of a score cancels from the ratio; so
     averages of ``w`` are unbiased estimates of ``Z``. The weights' variance grows with the score error and with ``K``.
     The step is ``y' = e^h y + 2 (e^h - 1) score + sqrt(e^(2h) - 1) xi``, exact for a frozen score. A draw costs ``K``
-    estimates of the score, and one evaluation; a Langevin start ``num_start_steps + 1`` more. Draws with positive
-    weight need not exist for a target with bounded support; ``-inf`` marks the others.
+    estimates of the score, and one evaluation; a Langevin start ``num_start_steps + 1`` more estimates. A draw outside
+    the support of a bounded target has weight zero.
 
     References
     ----------
