@@ -1,10 +1,10 @@
-"""Slice samplers against those of other libraries: effective draws per second and per evaluation of the density.
+"""Slice samplers beside those of other libraries: effective draws per second and per evaluation of the density.
 
-All chains of a sampler start away from the target, warm up twice with half of the steps, and are summarised by the
-smallest effective sample size over the coordinates and their squares. It is put down as zero where it is below four per
-chain, as there the estimate means nothing. Samplers that take a centre, a covariance or widths get those of all chains
-after the first warm-up, and keep them. Walkers of ensembles keep their identity and count as chains. The libraries
-emcee, zeus and PyMC take part where they are installed. Ratios are to Gibbsian polar slice sampling in the same run.
+All chains of a sampler start away from the target, warm up with half of the steps, and are summarised by the smallest
+effective sample size over the coordinates and their squares. It is put down as zero where it is below four per chain,
+as there the estimate means nothing. Samplers that take a centre, a covariance or widths get those of one pilot run by
+coordinate slices, and keep them. Walkers of ensembles keep their identity and count as chains. The libraries emcee, zeus
+and PyMC take part where they are installed. Ratios are to Gibbsian polar slice sampling in the same run.
 
 Run ``python benchmarks/slicing.py`` for all targets, or with ``--quick`` for a glance.
 """
@@ -74,8 +74,8 @@ def start(problem: Problem, chains: int) -> np.ndarray:
     return problem.scale * (3 + rng.normal(size=(chains, problem.dim)))
 
 
-def run_jax(problem: Problem, make: Any, density: Any, chains: int, steps: int) -> tuple[Result, Any]:
-    """Run a JAX sampler on all chains in lock-step; return also its frozen parameters."""
+def run_jax(problem: Problem, make: Any, density: Any, parameters: Any, chains: int, steps: int) -> Result:
+    """Run a JAX sampler ``make(density, *parameters)`` on all chains in lock-step."""
 
     def advance(parameters: Any, key: Any, positions: Any, length: int) -> Any:
         sampler = make(density, *parameters)
@@ -90,23 +90,31 @@ def run_jax(problem: Problem, make: Any, density: Any, chains: int, steps: int) 
         return jax.vmap(chain)(jax.random.split(key, chains), positions)
 
     run = jax.jit(advance, static_argnums=3)
-    parameters = jnp.zeros(problem.dim), problem.scale * jnp.eye(problem.dim)
-    positions = jnp.asarray(start(problem, chains))
-    draws = run(parameters, jax.random.key(0), positions, steps // 2)
-    late = draws[:, draws.shape[1] // 2 :].reshape(-1, problem.dim)
-    parameters = jnp.mean(late, axis=0), jnp.linalg.cholesky(jnp.cov(late.T) + 1e-9 * jnp.eye(problem.dim))
-    positions = run(parameters, jax.random.key(1), draws[:, -1], steps // 2)[:, -1]
+    positions = run(parameters, jax.random.key(1), jnp.asarray(start(problem, chains)), steps // 2)[:, -1]
     jax.block_until_ready(run(parameters, jax.random.key(2), positions, steps))
     began = time.perf_counter()
     draws = jax.block_until_ready(run(parameters, jax.random.key(2), positions, steps))
-    return Result(np.asarray(draws), time.perf_counter() - began, np.nan), parameters
+    return Result(np.asarray(draws), time.perf_counter() - began, np.nan)
+
+
+def pilot(problem: Problem, chains: int, steps: int) -> tuple[Any, Any]:
+    """Return centre and Cholesky factor of the covariance, from coordinate slices."""
+
+    def make(density: Any, centre: Any, factor: Any) -> Any:
+        del centre, factor
+        return CoordinateSlice(4 * problem.scale).bind(density)
+
+    parameters = jnp.zeros(problem.dim), jnp.eye(problem.dim)
+    draws = run_jax(problem, make, lambda x: problem.density(jnp, x), parameters, chains, steps).draws
+    late = jnp.asarray(draws).reshape(-1, problem.dim)
+    return jnp.mean(late, axis=0), jnp.linalg.cholesky(jnp.cov(late.T))
 
 
 COUNT: list[int] = []
 """One entry for each evaluation of a density that counts."""
 
 
-def samplers(problem: Problem) -> dict[str, Callable[[int, int], Result]]:
+def samplers(problem: Problem, parameters: Any) -> dict[str, Callable[[int, int], Result]]:
     """Return the samplers that are installed: ``run(chains, steps)``."""
 
     def target(x: Any) -> Any:
@@ -120,7 +128,7 @@ def samplers(problem: Problem) -> dict[str, Callable[[int, int], Result]]:
 
     def in_jax(name: str, make: Callable[[Any], Any]) -> None:
         def run(chains: int, steps: int) -> Result:
-            result, parameters = run_jax(problem, make, target, chains, steps)
+            result = run_jax(problem, make, target, parameters, chains, steps)
             return dataclasses.replace(result, evaluations=evaluations_of(make(counted, *parameters), result))
 
         ways[name] = run
@@ -129,8 +137,8 @@ def samplers(problem: Problem) -> dict[str, Callable[[int, int], Result]]:
         return 2 * jnp.sqrt(jnp.sum(factor**2, axis=1))
 
     in_jax("ergodica GPSS", lambda f, m, L: GibbsianPolarSlice(3.0, center=m, scale=L).bind(f))
-    in_jax("ergodica hit-and-run", lambda f, m, L: HitAndRunSlice(3.0 / problem.dim**0.5, scale=L).bind(f))
-    in_jax("ergodica coordinate", lambda f, m, L: CoordinateSlice(widths(L)).bind(f))
+    in_jax("ergodica hit-and-run", lambda f, _, L: HitAndRunSlice(3.0 / problem.dim**0.5, scale=L).bind(f))
+    in_jax("ergodica coordinate", lambda f, _, L: CoordinateSlice(widths(L)).bind(f))
 
     if importlib.util.find_spec("blackjax"):
         import blackjax
@@ -147,13 +155,13 @@ def samplers(problem: Problem) -> dict[str, Callable[[int, int], Result]]:
         in_jax("blackjax elliptical", elliptical)
         in_jax(
             "blackjax hit-and-run",
-            lambda f, m, L: blackjax.slice_sampling(
+            lambda f, _, L: blackjax.slice_sampling(
                 f, proposal_generator=direction_proposal(L), width=3.0 * jnp.mean(widths(L)) / 2, **options
             ),
         )
         in_jax(
             "blackjax coordinate",
-            lambda f, m, L: blackjax.coordinate_slice(f, initial_widths=widths(L), **options),
+            lambda f, _, L: blackjax.coordinate_slice(f, initial_widths=widths(L), **options),
         )
 
     def on_host(x: np.ndarray) -> float:
@@ -248,7 +256,8 @@ def main() -> None:
     print(f"{'target':<32} {'sampler':<22} {'ESS':>8} {'ESS/s':>10} {'ratio':>6} {'evals/ESS':>10} {'ratio':>6}")
     for problem in problems(arguments.quick):
         reference: tuple[float, float] | None = None
-        for name, run in samplers(problem).items():
+        parameters = pilot(problem, arguments.chains, max(200, steps // 4))
+        for name, run in samplers(problem, parameters).items():
             result = run(arguments.chains, steps)
             size = smallest_ess(result.draws)
             rate, cost = size / result.seconds, result.evaluations / size if size else np.inf

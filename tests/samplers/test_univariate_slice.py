@@ -248,22 +248,26 @@ def test_mass_of_the_left_mode_is_kept(kernel, caps):
 def test_long_run_of_the_wrong_variants(kernel, value):
     # The values were found by long runs with an error of 0.002. Five more standard errors (1e-6) for the sample here.
     doubles = isinstance(kernel, SkipsTheDoublingTest | TestsTheShrunkenInterval)
-    chains, steps = (40_000, 40) if doubles else (8000, 700)
+    chains, steps = (100_000, 20) if doubles else (8000, 700)
     count, _ = fraction_left(kernel, jax.random.key(12), chains, steps)
     assert count / chains == pytest.approx(value, abs=0.002 + 5 * np.sqrt(value * (1 - value) / chains))
     assert binomial_pvalue(count, chains, TRUTH) < 1e-6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "trap",
     [
-        CapsEachSide(0.8, max_steps=3),
-        CapsEachSide(1.5, max_steps=2),
         SkipsTheDoublingTest(3.0),
-        TestsTheShrunkenInterval(6.0),
-        ShrinksToTheWrongSide(8.0),
-        WidthFromPosition(1.0),
+        *(
+            pytest.param(trap, marks=pytest.mark.slow)
+            for trap in (
+                CapsEachSide(0.8, max_steps=3),
+                CapsEachSide(1.5, max_steps=2),
+                TestsTheShrunkenInterval(6.0),
+                ShrinksToTheWrongSide(8.0),
+                WidthFromPosition(1.0),
+            )
+        ),
     ],
     ids=lambda trap: type(trap).__name__,
 )

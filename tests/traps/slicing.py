@@ -51,7 +51,9 @@ class ShrinksToTheWrongSide(CoordinateSlice):
 class _Untested(Doubling):
     def _begin_test(self, plan, offset, active):
         plan = super()._begin_test(plan, offset, active)
-        return plan._replace(test_left=jnp.where(active, INSIDE, plan.test_left))
+        return plan._replace(
+            test_left=jnp.where(active, INSIDE, plan.test_left), test_level=jnp.where(active, 0, plan.test_level)
+        )
 
 
 class SkipsTheDoublingTest(CoordinateSlice):
