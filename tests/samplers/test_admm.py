@@ -54,6 +54,7 @@ def logistic_data(dtype=jnp.float64, size=12):
 @pytest.mark.parametrize(
     ("kind", "dtype"), [("quadratic", jnp.float32), ("quadratic", jnp.float64), ("logistic", jnp.float32)]
 )
+@pytest.mark.slow
 def test_protocol(kind, dtype):
     if kind == "quadratic":
         kernel, position = quadratic(penalty=2.0), jnp.zeros((4, 1), dtype)
@@ -79,6 +80,7 @@ def test_protocol(kind, dtype):
     np.testing.assert_allclose(several.position[1], new.position, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_positions_are_pytrees():
     def potential(x, center):
         return 0.5 * jnp.sum((x["a"] - center) ** 2) + jnp.sum(x["b"] ** 2)
@@ -140,6 +142,7 @@ def test_noise_variance(noise):
 
 
 @pytest.mark.parametrize(("name", "noise"), [*((name, "calibrated") for name in CHECKS), (LAW, "paper")])
+@pytest.mark.slow
 def test_right_kernel_passes(name, noise):
     # False alarm at most 1e-6 each; the exact ones do not depend on the draws.
     evidence = run_check(CHECKS[name], quadratic(noise=noise), name="admm", key=jax.random.key(3))

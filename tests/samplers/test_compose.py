@@ -26,7 +26,9 @@ ROWS = {case.name: case for case in CASES}
 ONE_BY_ONE = tuple(on(index, HeatBath([-1, 1])) for index in range(3))
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "gibbs-gaussian" else ()) for name in ROWS]
+)
 def test_the_catalogue_certifies_each_composition(name):
     report = certify(name)
     assert report.passed, str(report)
@@ -82,6 +84,7 @@ def test_certify_rejects_the_trap(name):
     assert "invariance" in report.failures[0].details
 
 
+@pytest.mark.slow
 def test_a_gibbs_sweep_that_reads_stale_values_is_rejected():
     """All coordinates drawn from the old position at once: the conditionals are right, the law is not."""
 
@@ -145,6 +148,7 @@ def test_claims_are_those_of_the_weakest_part():
 
 
 @pytest.mark.parametrize("name", ["cycle", "random-order-cycle", "gibbs-random-scan", "tempered"])
+@pytest.mark.slow
 def test_protocol_under_jit_vmap_and_scan(name):
     kernel = ROWS[name].example().bind(spin3().logdensity)
     assert isinstance(kernel, Kernel)

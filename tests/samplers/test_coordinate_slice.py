@@ -28,6 +28,7 @@ OPTIONS = list(itertools.product(["systematic", "permutation", "random"], ["step
 
 
 @pytest.mark.parametrize(("scan", "method"), SOME)
+@pytest.mark.slow
 def test_protocol(scan, method, getkey):
     kernel = CoordinateSlice({"a": [1.0, 2.0], "b": 0.5}, scan=scan, method=method).bind(pytree_target())
     state = kernel.init(START)

@@ -29,6 +29,7 @@ def table(log_weights, x):
 FLAT = Partial(table, jnp.zeros(4))
 
 
+@pytest.mark.slow
 def test_the_catalogue_certifies_it():
     report = certify("finite-metropolis")
     assert report.passed, str(report)

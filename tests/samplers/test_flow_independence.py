@@ -52,6 +52,7 @@ def test_the_checks_catch_a_wrong_kernel(trap):
     assert not all(check.run(trap(FLOW), jax.random.key(0)).passed for check in ROW.checks)
 
 
+@pytest.mark.slow
 def test_a_missing_log_determinant_is_seen_exactly():
     jacobian = ROW.checks[3]
     assert jacobian.run(FlowIndependence(FLOW), jax.random.key(0)).passed
@@ -59,6 +60,7 @@ def test_a_missing_log_determinant_is_seen_exactly():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.slow
 def test_protocol(dtype, getkey):
     kernel = FlowIndependence(FLOW, logdensity=STANDARD)
     state = kernel.init(jnp.ones(2, dtype))
@@ -185,6 +187,7 @@ def small_flow():
     return coupling_flow(jax.random.key(1), base_dist=base, flow_layers=2, nn_width=8)
 
 
+@pytest.mark.slow
 def test_training_while_sampling():
     flow = small_flow()
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(flow) if eqx.is_array(leaf)]

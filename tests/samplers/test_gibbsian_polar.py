@@ -44,6 +44,7 @@ def test_protocol(order, getkey):
     assert kernel.claim.reversible == (order in ("palindromic", "random"))
 
 
+@pytest.mark.slow
 def test_lanes_of_vmap_are_the_chains_one_by_one(getkey):
     kernel = GibbsianPolarSlice(2.0).bind(banana)
     states = jax.vmap(kernel.init)(jax.random.normal(getkey(), (6, 3)))
@@ -56,6 +57,7 @@ def test_lanes_of_vmap_are_the_chains_one_by_one(getkey):
         assert int(infos.num_evals[i]) == int(info.num_evals)
 
 
+@pytest.mark.slow
 def test_pytrees_unbound_and_no_retrace():
     traces = []
 
@@ -124,6 +126,7 @@ def test_great_circle_through_a_parallel_normal_is_redrawn():
     assert abs(float(moved.direction[1])) > 0
 
 
+@pytest.mark.slow
 def test_density_is_evaluated_once_a_turn_and_never_in_the_condition():
     calls, radii = [], []
 
@@ -144,6 +147,7 @@ def test_density_is_evaluated_once_a_turn_and_never_in_the_condition():
     assert min(radii) > 0
 
 
+@pytest.mark.slow
 def test_single_precision_ends():
     def rough(x):
         return jnp.float32(-1e5) - jnp.float32(0.5) * jnp.sum(x**2)
@@ -160,6 +164,7 @@ def test_single_precision_ends():
     check_state(kernel, jax.tree.map(lambda leaf: leaf[0], states), 1e-5)
 
 
+@pytest.mark.slow
 def test_pole_at_the_centre_and_edges(getkey):
     # |x|^(1-d) has a pole at the centre; a disk has an edge. Neither leads to zero radius or out of the support.
     def punctured(x):
@@ -194,6 +199,7 @@ def test_bad_input():
         kernel.bind(lambda x: jnp.sum(x) * jnp.nan).init(jnp.ones(2))
 
 
+@pytest.mark.slow
 def test_radius_on_the_cone():
     # Proven false-alarm probability 1e-6: the regression of r' on r has slope 1/2 in every dimension.
     outcome = radius_regression(10).run(GibbsianPolarSlice(1.0), jax.random.key(3))
@@ -229,5 +235,6 @@ def test_catalogue(check, kernel):
 
 
 @pytest.mark.parametrize("trap", [ForgetsTheVolume, pytest.param(ReusesTheHeight, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_catalogue_rejects_wrong_variants(trap):
     assert not CASE.checks[0].run(trap(3.0), jax.random.key(0)).passed

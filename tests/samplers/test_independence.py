@@ -69,6 +69,7 @@ class Pair(eqx.Module):
         return sum(jnp.sum(-0.5 * (leaf / self.scale) ** 2 - jnp.log(self.scale)) for leaf in jax.tree.leaves(at))
 
 
+@pytest.mark.slow
 def test_proposals_of_all_kinds(getkey):
     for proposal, position in (
         (NormalProposal(np.zeros(2), np.array([[1.0, 0], [0.5, 1.2]])), jnp.zeros(2)),

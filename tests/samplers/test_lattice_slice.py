@@ -90,6 +90,7 @@ def test_spins_are_reached_across_the_gap():
     assert not stuck.outcomes["irreducible"].passed
 
 
+@pytest.mark.slow
 def test_protocol(getkey):
     target = slice6()
     kernel = LatticeSlice(2, max_steps=3).bind(target.logdensity)

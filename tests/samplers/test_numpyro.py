@@ -361,6 +361,7 @@ def test_nothing_to_sample():
         model_density(lambda: numpyro.sample("y", dist.Normal(0, 1), obs=0.0))
 
 
+@pytest.mark.slow
 def test_our_driver_on_a_model():
     target = model_density(scale_model, DATA)
     kernel = CoordinateSlice(1.0, logdensity=target.logdensity)

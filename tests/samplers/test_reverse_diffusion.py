@@ -67,6 +67,7 @@ POSITION = {"a": jnp.zeros(2), "b": jnp.zeros((1, 2))}
         (small(start="langevin", num_start_steps=3), jnp.float64),
     ],
 )
+@pytest.mark.slow
 def test_protocol(kernel, dtype):
     kernel = kernel.bind(gaussian)
     position = jax.tree.map(lambda leaf: leaf.astype(dtype), POSITION)
@@ -177,6 +178,7 @@ def test_target_that_vanishes_almost_everywhere():
     assert info.num_invalid == 0
 
 
+@pytest.mark.slow
 def test_invalid_densities_are_counted():
     kernel = small(logdensity=lambda x: jnp.where(x[0] > 0, -x[0], jnp.nan))
     _, info = jax.vmap(kernel.step, in_axes=(0, None))(

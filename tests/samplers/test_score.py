@@ -115,6 +115,7 @@ def test_underflow_of_all_weights():
         (LangevinScore(num_draws=256, num_chains=200), jnp.float32),
     ],
 )
+@pytest.mark.slow
 def test_time_tends_to_zero(estimator, dtype):
     # The score is that of the target, in terms that do not cancel; z is of order one and sigma of order 1e-4.
     x = jnp.array([0.7, 1.5], dtype)
@@ -187,6 +188,7 @@ def test_counts_are_exact(estimator):
     assert (estimate.num_grad_evals > 0) == estimator.gradient
 
 
+@pytest.mark.slow
 def test_step_is_adapted_and_bounded():
     inner = LangevinScore(num_steps=200, num_chains=20, smoothness=2.0)
     posterior = posterior_of(gaussian, [0.3] * 20, 0.4)

@@ -30,6 +30,7 @@ def passes(subject, kind, seed=0):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.slow
 def test_catalogue(case):
     """Statistical checks have a false-alarm probability of 1e-6 each, in the normal limit."""
     for check in case.checks:
@@ -115,6 +116,7 @@ def test_core_reference_and_chunks_agree(options):
     assert int(compiled.visits.sum()) == 1500
 
 
+@pytest.mark.slow
 def test_the_reference_step_makes_the_choices_that_uniforms_say():
     kernel = walk(alpha=1.5, decay=0.9)
     reference, state = kernel.reference(), kernel.init(3)

@@ -247,6 +247,7 @@ def test_enumerated_law_from_logits():
     assert law.total_variation(other) < 1e-12
 
 
+@pytest.mark.slow
 def test_decisions_and_draws_have_the_conditional_law():
     """Exact binomial tails per cell; false alarm at most 1e-6 in all, by Bonferroni over 3 drafts, 2 ways, 4 cells."""
     p, q, count = jnp.asarray([0.1, 0.2, 0.3, 0.4]), jnp.asarray([0.4, 0.3, 0.2, 0.1]), 20_000
@@ -440,6 +441,7 @@ def test_rule_takes_one_draft_and_laws_on_the_same_tokens():
 # --- transformations ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_batches_agree():
     tokens, p, q, uniforms = chains(2, 12, 2, 4, np.float32)
     whole = RULE.verify(KEY, tokens, p, q)

@@ -42,6 +42,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize(("gamma", "size"), [(0, 4), (1, 1), (2, 3), (4, 5)])
+@pytest.mark.slow
 def test_core_decides_as_the_definition(gamma, size):
     tokens, p, q, uniforms = chains(gamma + 20, 200, gamma, size)
     out = native.verify(tokens, p, q, uniforms, normalise=True)
@@ -67,6 +68,7 @@ def test_ties_fall_as_in_the_definition_where_arithmetic_is_exact():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.slow
 def test_core_decides_as_the_jax_rule_on_long_rows(dtype):
     """In float32 the two differ where a uniform is within 1e-7 of a threshold, which these seeds are not."""
     tokens, p, q, p_logits, q_logits, uniforms = long_chains(1, dtype=dtype)

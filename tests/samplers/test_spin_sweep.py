@@ -27,6 +27,7 @@ def passes(case, subject, kind, seed=0):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.slow
 def test_catalogue(case):
     """Statistical checks have a false-alarm probability of 1e-6 each."""
     for check in case.checks:

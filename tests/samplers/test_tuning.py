@@ -244,6 +244,7 @@ def test_a_kernel_names_its_own_tuner():
     assert choose_tuner(Opinionated(1.0), None, None) == ProposalScale(0.5)
 
 
+@pytest.mark.slow
 def test_a_cycle_tunes_its_parts():
     def density(p):
         return -0.5 * (jnp.sum((p["a"] / 5) ** 2) + jnp.sum((p["b"] / 0.2) ** 2))

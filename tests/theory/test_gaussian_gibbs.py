@@ -22,7 +22,9 @@ def test_two_correlated_coordinates(r):
     covariance = scipy.linalg.solve_discrete_lyapunov(transition, noise)
     lagged = np.diag(transition @ covariance) / np.diag(covariance)
     np.testing.assert_allclose(lagged, r**2, atol=1e-12)
-    np.testing.assert_allclose(np.sort(np.linalg.eigvals(random_scan(precision)).real), [(1 - r) / 2, (1 + r) / 2], atol=1e-12)
+    np.testing.assert_allclose(
+        np.sort(np.linalg.eigvals(random_scan(precision)).real), [(1 - r) / 2, (1 + r) / 2], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5, 20])
@@ -36,7 +38,8 @@ def test_the_sweep_keeps_the_target(dim):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "message"), [(np.ones((2, 3)), "symmetric"), ([[1, 2], [0, 1]], "symmetric"), ([[1, 2], [2, 1]], "positive")]
+    ("matrix", "message"),
+    [(np.ones((2, 3)), "symmetric"), ([[1, 2], [0, 1]], "symmetric"), ([[1, 2], [2, 1]], "positive")],
 )
 def test_bad_input(matrix, message):
     with pytest.raises(ValueError, match=message):
