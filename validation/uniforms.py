@@ -66,7 +66,9 @@ class UniformsResolver:
 
     def refuse(self, call: str, reason: str) -> NoReturn:
         """Refuse a call that no uniform can decide."""
-        raise EnumerationError(f"{call} was called while running on given uniforms: {reason}. Only discrete choices can be tied.")
+        raise EnumerationError(
+            f"{call} was called while running on given uniforms: {reason}. Only discrete choices can be tied."
+        )
 
 
 def run_on_uniforms(function: Callable[..., PyTree], *arguments: Any, uniforms: Float[np.ndarray, " n"]) -> PyTree:
