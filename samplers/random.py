@@ -58,10 +58,16 @@ def resolved_by(resolver: Resolver) -> Iterator[None]:
         _resolver.reset(token)
 
 
+def _kind(value: Any) -> str:
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"an array of dtype {value.dtype} and shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
 def _check_key(name: str, key: PRNGKeyArray) -> None:
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(
-            f"{name} expects a typed key as made by jax.random.key(seed); got {type(key).__name__}. "
+            f"{name} expects a typed key as made by jax.random.key(seed); got {_kind(key)}. "
             "Wrap a legacy uint32 key with jax.random.wrap_key_data."
         )
 
