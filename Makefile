@@ -7,7 +7,7 @@ VENV_TEST := .venv-test
 PIP_QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow interpreters lint format types imports docs wheel check clean
+.PHONY: help demo test slow doctests interpreters lint format types imports docs wheel check clean
 
 help:  ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: $(VENV_TEST)/.installed  ## Run the fast tests (a few minutes).
 
 slow: $(VENV_TEST)/.installed  ## Run the slow tests: statistics and exhaustive cases.
 	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS) -m slow
+
+doctests: $(VENV_TEST)/.installed  ## Run the examples in the docstrings.
+	$(VENV_TEST)/bin/python -m pytest -q --doctest-modules ergodica
 
 interpreters:  ## Run the fast tests on the other Python versions that this machine has.
 	.ci/interpreters $(PYTHON) $(WORKERS)
