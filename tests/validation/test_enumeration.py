@@ -130,6 +130,32 @@ def test_the_engines_agree_through_control_flow():
     assert abs(traced.probabilities.sum() - 1) < 1e-14
 
 
+def _loops_over_a_drawn_constant(key):
+    """Loops whose constants differ from path to path, while their own choices multiply the paths."""
+    key_constant, key_while, key_scan = random.split(key, 3)
+    constant = random.randint(key_constant, (), 1, 4)
+
+    def grow(carry):
+        count, height = carry
+        return count + 1, height + constant * random.randint(random.fold_in(key_while, count), (), 1, 3)
+
+    count, height = lax.while_loop(lambda carry: carry[1] < 4 * constant - 1, grow, (0, 0))
+
+    def add(total, k):
+        total = total + constant * random.bernoulli(k)
+        return total, total - constant
+
+    total, steps = lax.scan(add, 0, random.split(key_scan, 2))
+    return constant, count, height, total, steps
+
+
+def test_constants_of_loops_follow_their_paths():
+    traced = enumerate_law(_loops_over_a_drawn_constant, KEY, engine="trace")
+    replayed = enumerate_law(_loops_over_a_drawn_constant, KEY, engine="replay")
+    assert traced.num_paths == replayed.num_paths
+    assert traced.total_variation(replayed) < 1e-15
+
+
 def test_jit_and_vmap_inside_the_program():
     @eqx.filter_jit
     def biased(key, p):
