@@ -310,20 +310,32 @@ def _core(open_source: Any, uniform: Any) -> Any:
         """Store a weight for each node: the common normaliser cancels, so that a visit changes one of them."""
         size = visits.shape[0]
         mass, mu, weight = np.empty(size), np.empty(size), np.empty(size)
+        # What a counted visit needs of a node lies side by side: on a large graph each array would be a cache miss.
+        beside = np.empty((size, 2))
+        counting = decay == 1.0
         integer_alpha = int(alpha) if alpha == np.floor(alpha) and alpha <= _LARGEST_INTEGER_POWER else -1
         for i in range(size):
             mass[i], mu[i] = given_mass[i], given_mu[i]
+            beside[i, 0], beside[i, 1] = fake[i], given_mu[i]
             weight[i] = _power(mass[i], mu[i], alpha, integer_alpha)
-        total, start, moved = _total(mass), _total(fake) + done, 0
+        total, start, moved = mass.sum(), fake.sum() + done, 0
         for step in range(1, num_steps + 1):
             first, last = np.uint64(offsets[here]), np.uint64(offsets[here + np.uint64(1)])
             u = uniform(handle)
             drawn = _choose(u, first, last, targets, probabilities, weight)
             if drawn == last:
+                if counting:
+                    for entry in range(first, last):
+                        node = np.uint64(targets[entry])
+                        mass[node] = beside[node, 0] + visits[node]
                 drawn = _choose_by_logs(u, first, last, targets, probabilities, mass, mu, alpha)
             there = np.uint64(targets[drawn])
             moved += there != here
             here = there
+            if counting:
+                visits[here] += 1
+                weight[here] = _power(beside[here, 0] + visits[here], beside[here, 1], alpha, integer_alpha)
+                continue
             before = total
             total = _enter(here, start + step, visits, mass, fake, decay, total)
             if total < before:
@@ -331,7 +343,7 @@ def _core(open_source: Any, uniform: Any) -> Any:
                     weight[i] = _power(mass[i], mu[i], alpha, integer_alpha)
             weight[here] = _power(mass[here], mu[here], alpha, integer_alpha)
         for i in range(size):
-            given_mass[i] = mass[i] if decay == 1.0 else mass[i] / total
+            given_mass[i] = beside[i, 0] + visits[i] if counting else mass[i] / total
         return here, moved
 
     @compiled
