@@ -4,7 +4,7 @@ Every check compares what was given with what was expected, and says what to do.
 are concrete; inside ``jit`` and ``vmap`` the structural half of each check still runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ergodica.samplers.density import density_dtype
+
+Numbers = ArrayLike | Sequence[Any]
+"""An array, a number, or nested lists of numbers."""
 
 
 def is_concrete(value: Any) -> bool:
@@ -180,7 +183,7 @@ def finite_start(values: np.ndarray, position: PyTree, kernel: str) -> None:
 
 
 def real_parameter(
-    name: str, value: ArrayLike, *, above: float | None = None, at_least: float | None = None, ndim: int | None = 0
+    name: str, value: Numbers, *, above: float | None = None, at_least: float | None = None, ndim: int | None = 0
 ) -> Float[Array, "..."]:
     """Check a hyperparameter and return it as a floating-point array, the kernel's leaf.
 
@@ -230,7 +233,7 @@ def static_count(name: str, value: int, *, at_least: int = 1) -> int:
     return int(value)
 
 
-def probability_vector(name: str, value: ArrayLike, *, axis: int = -1, tolerance: float | None = None) -> Array:
+def probability_vector(name: str, value: Numbers, *, axis: int = -1, tolerance: float | None = None) -> Array:
     """Check probabilities along an axis: no NaN, none negative, not all zero; summing to one if ``tolerance`` is given.
 
     Raises
@@ -260,7 +263,7 @@ def probability_vector(name: str, value: ArrayLike, *, axis: int = -1, tolerance
     return array
 
 
-def integer_array(name: str, value: ArrayLike) -> Int[Array, "..."]:
+def integer_array(name: str, value: Numbers) -> Int[Array, "..."]:
     """Check that a value is an array of integers, and return it."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):

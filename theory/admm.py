@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 __all__ = [
     "ADMMLaw",

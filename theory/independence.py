@@ -1,7 +1,8 @@
 """Theory of independence Metropolis and of importance sampling: what the weights decide."""
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy import special
 
 __all__ = [

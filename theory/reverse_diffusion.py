@@ -9,7 +9,8 @@ return NumPy arrays in double precision.
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 __all__ = [
     "Mixture",

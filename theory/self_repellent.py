@@ -7,7 +7,8 @@ reversible with respect to ``mu``; weighted empirical measure ``x``; strength ``
 import math
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from ergodica.theory.finite_chain import reversible_spectrum
 

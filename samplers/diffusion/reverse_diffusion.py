@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.density import as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.diffusion.score import (
     ImportanceScore,
     LangevinScore,
@@ -47,7 +47,7 @@ def geometric_times(horizon: float = 3.0, end: float = 0.02, num_steps: int = 50
     return jnp.asarray(np.geomspace(horizon, end, num_steps + 1), float)
 
 
-def _as_times(value: ArrayLike | None) -> Float[Array, " K+1"]:
+def _as_times(value: inputs.Numbers | None) -> Float[Array, " K+1"]:
     times = geometric_times() if value is None else inputs.real_parameter("times", value, at_least=0.0, ndim=1)
     if times.size < 2:
         raise ValueError(f"times needs at least two entries, from the horizon down to the end; got {times.size}")
@@ -179,19 +179,29 @@ class ReverseDiffusion(Kernel[DensityState, ReverseDiffusionInfo]):
     as in G. Crooks 1998, doi:10.1023/A:1023208217925, and R. Neal 2001, doi:10.1023/A:1008923215028.
     """
 
-    inner: ScoreEstimator = eqx.field(converter=_as_estimator, default="mala")
-    times: Float[Array, " K+1"] = eqx.field(converter=_as_times, default=None, kw_only=True)
-    start: Literal["gaussian", "langevin"] = eqx.field(static=True, default="gaussian", kw_only=True)
-    num_start_steps: int = eqx.field(
-        static=True,
-        default=50,
-        kw_only=True,
-        converter=lambda value: inputs.static_count("num_start_steps", value),
-    )
-    weighted: bool = eqx.field(static=True, default=True, kw_only=True)
-    logdensity: Partial | None = eqx.field(
-        converter=lambda f: None if f is None else as_logdensity(f), default=None, kw_only=True
-    )
+    inner: ScoreEstimator
+    times: Float[Array, " K+1"]
+    start: Literal["gaussian", "langevin"] = eqx.field(static=True)
+    num_start_steps: int = eqx.field(static=True)
+    weighted: bool = eqx.field(static=True)
+    logdensity: Partial | None
+
+    def __init__(
+        self,
+        inner: ScoreEstimator | Literal["importance", "mala", "ula"] = "mala",
+        *,
+        times: inputs.Numbers | None = None,
+        start: Literal["gaussian", "langevin"] = "gaussian",
+        num_start_steps: int = 50,
+        weighted: bool = True,
+        logdensity: LogDensity | None = None,
+    ) -> None:
+        self.inner = _as_estimator(inner)
+        self.times = _as_times(times)
+        self.start = start
+        self.num_start_steps = inputs.static_count("num_start_steps", num_start_steps)
+        self.weighted = weighted
+        self.logdensity = optional_logdensity(logdensity)
 
     def __check_init__(self) -> None:
         if self.start not in STARTS:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.density import evaluate, evaluate_with_gradient
@@ -245,8 +245,12 @@ class ImportanceScore(ScoreEstimator):
         If a parameter is out of range.
     """
 
-    num_draws: int = eqx.field(static=True, default=64, converter=lambda value: inputs.static_count("num_draws", value))
-    form: str = eqx.field(static=True, default="denoising", converter=_form)
+    num_draws: int = eqx.field(static=True)
+    form: str = eqx.field(static=True)
+
+    def __init__(self, num_draws: int = 64, form: str = "denoising") -> None:
+        self.num_draws = inputs.static_count("num_draws", num_draws)
+        self.form = _form(form)
 
     @property
     def gradient(self) -> bool:
@@ -320,24 +324,34 @@ class LangevinScore(ScoreEstimator):
         If a parameter is out of range.
     """
 
-    adjusted: bool = eqx.field(static=True, default=True)
-    num_draws: int = eqx.field(
-        static=True, default=128, converter=lambda value: inputs.static_count("num_draws", value)
-    )
-    num_chains: int = eqx.field(
-        static=True, default=10, converter=lambda value: inputs.static_count("num_chains", value)
-    )
-    num_steps: int = eqx.field(static=True, default=20, converter=lambda value: inputs.static_count("num_steps", value))
-    form: str = eqx.field(static=True, default="denoising", converter=_form)
-    smoothness: Float[Array, ""] = eqx.field(
-        converter=lambda value: inputs.real_parameter("smoothness", value, at_least=0.0), default=1.0
-    )
-    target_acceptance: Float[Array, ""] = eqx.field(
-        converter=lambda value: inputs.real_parameter("target_acceptance", value, above=0.0), default=0.57
-    )
-    adaptation_rate: Float[Array, ""] = eqx.field(
-        converter=lambda value: inputs.real_parameter("adaptation_rate", value, at_least=0.0), default=0.5
-    )
+    adjusted: bool = eqx.field(static=True)
+    num_draws: int = eqx.field(static=True)
+    num_chains: int = eqx.field(static=True)
+    num_steps: int = eqx.field(static=True)
+    form: str = eqx.field(static=True)
+    smoothness: Float[Array, ""]
+    target_acceptance: Float[Array, ""]
+    adaptation_rate: Float[Array, ""]
+
+    def __init__(
+        self,
+        adjusted: bool = True,
+        num_draws: int = 128,
+        num_chains: int = 10,
+        num_steps: int = 20,
+        form: str = "denoising",
+        smoothness: ArrayLike = 1.0,
+        target_acceptance: ArrayLike = 0.57,
+        adaptation_rate: ArrayLike = 0.5,
+    ) -> None:
+        self.adjusted = adjusted
+        self.num_draws = inputs.static_count("num_draws", num_draws)
+        self.num_chains = inputs.static_count("num_chains", num_chains)
+        self.num_steps = inputs.static_count("num_steps", num_steps)
+        self.form = _form(form)
+        self.smoothness = inputs.real_parameter("smoothness", smoothness, at_least=0.0)
+        self.target_acceptance = inputs.real_parameter("target_acceptance", target_acceptance, above=0.0)
+        self.adaptation_rate = inputs.real_parameter("adaptation_rate", adaptation_rate, at_least=0.0)
 
     @property
     def gradient(self) -> bool:
@@ -449,7 +463,10 @@ class GivenScore(ScoreEstimator):
         If it is not callable.
     """
 
-    function: Partial = eqx.field(converter=lambda f: _as_partial(f))
+    function: Partial
+
+    def __init__(self, function: Callable[[PyTree, Array], PyTree]) -> None:
+        self.function = _as_partial(function)
 
     @property
     def gradient(self) -> bool:

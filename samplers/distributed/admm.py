@@ -1,13 +1,13 @@
 """Distributed sampling by the alternating direction method of multipliers, with noise."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.distributed.agents import Agents
@@ -108,11 +108,22 @@ class ADMMSampler(Kernel[ADMMState, ADMMInfo]):
     """
 
     agents: Agents
-    network: Network = eqx.field(converter=as_network)
-    penalty: Float[Array, ""] = eqx.field(
-        converter=lambda value: inputs.real_parameter("penalty", value, above=0.0), default=5.0, kw_only=True
-    )
-    noise: Literal["calibrated", "paper"] = eqx.field(static=True, default="calibrated", kw_only=True)
+    network: Network
+    penalty: Float[Array, ""]
+    noise: Literal["calibrated", "paper"] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        agents: Agents,
+        network: Any,
+        *,
+        penalty: ArrayLike = 5.0,
+        noise: Literal["calibrated", "paper"] = "calibrated",
+    ) -> None:
+        self.agents = agents
+        self.network = as_network(network)
+        self.penalty = inputs.real_parameter("penalty", penalty, above=0.0)
+        self.noise = noise
 
     def __check_init__(self) -> None:
         if not isinstance(self.agents, Agents):

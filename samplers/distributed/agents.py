@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.tree_util import Partial
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ergodica.samplers import inputs
 
@@ -105,7 +105,7 @@ class QuadraticAgents(Agents):
     precision: Float[Array, "n d d"]
     center: Float[Array, "n d"]
 
-    def __init__(self, precision: ArrayLike, center: ArrayLike) -> None:
+    def __init__(self, precision: inputs.Numbers, center: inputs.Numbers) -> None:
         b = inputs.real_parameter("center", center, ndim=None)
         b = b[:, None] if b.ndim == 1 else b
         A = inputs.real_parameter("precision", precision, ndim=None)
@@ -197,14 +197,18 @@ class ConvexAgents(Agents):
         If the potential is no function, or the leaves of the data disagree about the number of agents.
     """
 
-    potential: Partial = eqx.field(converter=lambda f: _as_partial(f))
-    data: PyTree = eqx.field(converter=lambda tree: jax.tree.map(jnp.asarray, tree))
-    num_newton: int = eqx.field(
-        static=True, default=5, kw_only=True, converter=lambda value: inputs.static_count("num_newton", value)
-    )
-    max_backtrack: int = eqx.field(
-        static=True, default=20, kw_only=True, converter=lambda value: inputs.static_count("max_backtrack", value)
-    )
+    potential: Partial
+    data: PyTree
+    num_newton: int = eqx.field(static=True)
+    max_backtrack: int = eqx.field(static=True)
+
+    def __init__(
+        self, potential: Callable[..., Any], data: PyTree, *, num_newton: int = 5, max_backtrack: int = 20
+    ) -> None:
+        self.potential = _as_partial(potential)
+        self.data = jax.tree.map(jnp.asarray, data)
+        self.num_newton = inputs.static_count("num_newton", num_newton)
+        self.max_backtrack = inputs.static_count("max_backtrack", max_backtrack)
 
     def __check_init__(self) -> None:
         leaves = jax.tree_util.tree_leaves_with_path(self.data)

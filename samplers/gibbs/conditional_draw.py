@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
@@ -75,8 +74,12 @@ class ConditionalDraw(Kernel[PositionState, DrawInfo]):
     A. E. Gelfand and A. F. M. Smith, JASA 85 (1990), doi:10.1080/01621459.1990.10476213.
     """
 
-    block: Block = eqx.field(converter=as_block)
-    draw: Partial = eqx.field(converter=_as_draw)
+    block: Block
+    draw: Partial
+
+    def __init__(self, block: Any, draw: Callable[[PRNGKeyArray, PyTree], PyTree]) -> None:
+        self.block = as_block(block)
+        self.draw = _as_draw(draw)
 
     @property
     def claim(self) -> Claim:

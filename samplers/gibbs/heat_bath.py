@@ -6,17 +6,16 @@ On a block of a larger position this is a Gibbs step: ``on("colour", HeatBath([0
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import random
 from ergodica.samplers.claim import Claim, Exactness, Space
-from ergodica.samplers.density import evaluate, optional_logdensity
-from ergodica.samplers.inputs import integer_array, integer_position, is_concrete, start_density
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
+from ergodica.samplers.inputs import Numbers, integer_array, integer_position, is_concrete, start_density
 from ergodica.samplers.kernel import DensityState, Kernel
 
 
@@ -35,7 +34,7 @@ class HeatBathInfo(NamedTuple):
     num_invalid: Int[Array, ""]
 
 
-def _checked_values(values: ArrayLike) -> Int[Array, "k ..."]:
+def _checked_values(values: Numbers) -> Int[Array, "k ..."]:
     array = integer_array("values", values)
     if array.ndim < 1 or array.shape[0] < 1:
         raise ValueError(f"values has to list at least one position on its leading axis; got shape {array.shape}")
@@ -64,8 +63,12 @@ class HeatBath(Kernel[DensityState, HeatBathInfo]):
     S. Geman and D. Geman, IEEE PAMI 6 (1984), doi:10.1109/TPAMI.1984.4767596.
     """
 
-    values: Int[Array, "k ..."] = eqx.field(converter=_checked_values)
-    logdensity: Partial | None = eqx.field(converter=optional_logdensity, default=None)
+    values: Int[Array, "k ..."]
+    logdensity: Partial | None
+
+    def __init__(self, values: Numbers, logdensity: LogDensity | None = None) -> None:
+        self.values = _checked_values(values)
+        self.logdensity = optional_logdensity(logdensity)
 
     @property
     def claim(self) -> Claim:

@@ -23,7 +23,7 @@ from ergodica.samplers import counter_rng, random
 from ergodica.samplers.claim import Claim, Exactness, Space
 from ergodica.samplers.counter_rng import key_words
 from ergodica.samplers.graph import Graph, as_graph, greedy_colouring
-from ergodica.samplers.inputs import integer_position, is_concrete, real_parameter, static_count
+from ergodica.samplers.inputs import Numbers, integer_position, is_concrete, real_parameter, static_count
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.native import NativeOperation, compiled
 
@@ -154,7 +154,7 @@ def _spin_sites(graph: Any, order: Order) -> SpinSites:
     )
 
 
-def _parameter(name: str, value: ArrayLike, shapes: dict[tuple[int, ...], str]) -> Float[Array, "..."]:
+def _parameter(name: str, value: Numbers, shapes: dict[tuple[int, ...], str]) -> Float[Array, "..."]:
     array = real_parameter(name, value, ndim=None)
     if array.shape not in shapes:
         expected = ", or ".join(f"shape {shape} ({meaning})" for shape, meaning in shapes.items())
@@ -433,8 +433,8 @@ class IsingHeatBath(Kernel[SpinState, SpinInfo]):
         self,
         graph: Any,
         beta: ArrayLike,
-        coupling: ArrayLike = 1.0,
-        field: ArrayLike = 0.0,
+        coupling: Numbers = 1.0,
+        field: Numbers = 0.0,
         *,
         order: Order = "systematic",
     ) -> None:
@@ -555,8 +555,8 @@ class PottsHeatBath(Kernel[SpinState, SpinInfo]):
         graph: Any,
         num_states: int,
         beta: ArrayLike,
-        coupling: ArrayLike = 1.0,
-        field: ArrayLike = 0.0,
+        coupling: Numbers = 1.0,
+        field: Numbers = 0.0,
         *,
         order: Order = "systematic",
     ) -> None:

@@ -105,7 +105,7 @@ class RingWalk(FiniteProposal):
         return jnp.zeros(self.size).at[(position - 1) % self.size].add(up).at[(position + 1) % self.size].add(1 - up)
 
 
-def _as_table(neighbours: ArrayLike) -> Int[Array, "size degree"]:
+def _as_table(neighbours: inputs.Numbers) -> Int[Array, "size degree"]:
     table = inputs.integer_array("neighbours", neighbours)
     if table.ndim != 2 or table.shape[0] == 0:
         raise ValueError(f"neighbours is a table with a row for each state, padded with -1; got shape {table.shape}")
@@ -139,7 +139,7 @@ class NeighbourWalk(FiniteProposal):
 
     neighbours: Int[Array, "size degree"]
 
-    def __init__(self, neighbours: ArrayLike) -> None:
+    def __init__(self, neighbours: inputs.Numbers) -> None:
         self.neighbours = _as_table(neighbours)
 
     @property
@@ -170,7 +170,7 @@ class NeighbourWalk(FiniteProposal):
         return jax.vmap(lambda origin: self._probability(origin, position))(jnp.arange(self.size))
 
 
-def _as_matrix(matrix: ArrayLike) -> Float[Array, "size size"]:
+def _as_matrix(matrix: inputs.Numbers) -> Float[Array, "size size"]:
     array = inputs.probability_vector("the matrix of a proposal", matrix, tolerance=1e-5)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"the matrix of a proposal is square, a row for each state; got shape {array.shape}")
@@ -194,7 +194,7 @@ class MatrixWalk(FiniteProposal):
 
     matrix: Float[Array, "size size"]
 
-    def __init__(self, matrix: ArrayLike) -> None:
+    def __init__(self, matrix: inputs.Numbers) -> None:
         self.matrix = _as_matrix(matrix)
 
     @property

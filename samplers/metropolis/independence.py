@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.acceptance.independence import (
@@ -43,7 +43,7 @@ class CategoricalProposal(eqx.Module):
 
     probabilities: Float[Array, " size"]
 
-    def __init__(self, probabilities: ArrayLike) -> None:
+    def __init__(self, probabilities: inputs.Numbers) -> None:
         self.probabilities = inputs.probability_vector("probabilities", probabilities)
         if self.probabilities.ndim != 1:
             raise ValueError(f"probabilities has to be a vector; got shape {self.probabilities.shape}")
@@ -80,7 +80,7 @@ class NormalProposal(eqx.Module):
     mean: Float[Array, " d"]
     scale: Float[Array, "..."]
 
-    def __init__(self, mean: ArrayLike, scale: ArrayLike = 1.0) -> None:
+    def __init__(self, mean: inputs.Numbers, scale: inputs.Numbers = 1.0) -> None:
         self.mean = inputs.real_parameter("mean", mean, ndim=1)
         self.scale = inputs.real_parameter("scale", scale, ndim=None)
         size = self.mean.shape[0]

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
@@ -16,7 +16,7 @@ from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Spa
 __all__ = ["GaussianStep", "RandomWalk"]
 
 
-def _as_scale(scale: ArrayLike) -> Float[Array, "..."]:
+def _as_scale(scale: inputs.Numbers) -> Float[Array, "..."]:
     array = inputs.real_parameter("scale", scale, ndim=None)
     if array.ndim > 2 or (array.ndim == 2 and array.shape[0] != array.shape[1]):
         raise ValueError(f"scale is a number, a vector of d numbers or a d x d matrix; got shape {array.shape}")
@@ -50,7 +50,7 @@ class GaussianStep(Proposal):
 
     scale: Float[Array, "..."]
 
-    def __init__(self, scale: ArrayLike) -> None:
+    def __init__(self, scale: inputs.Numbers) -> None:
         self.scale = _as_scale(scale)
 
     @property
@@ -112,7 +112,9 @@ class RandomWalk(Kernel[DensityState, MetropolisInfo]):
     rule: RatioRule
     logdensity: Partial | None
 
-    def __init__(self, scale: ArrayLike, rule: RatioRule | None = None, logdensity: LogDensity | None = None) -> None:
+    def __init__(
+        self, scale: inputs.Numbers, rule: RatioRule | None = None, logdensity: LogDensity | None = None
+    ) -> None:
         self.scale = _as_scale(scale)
         self.rule = as_ratio_rule(rule, "RandomWalk")
         self.logdensity = optional_logdensity(logdensity)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ergodica.samplers import inputs
 
 
-def as_scale(value: ArrayLike | None) -> Float[Array, "..."] | None:
+def as_scale(value: inputs.Numbers | None) -> Float[Array, "..."] | None:
     """Check a scale: a positive number, a vector of them, or a lower triangular matrix with a positive diagonal.
 
     Raises

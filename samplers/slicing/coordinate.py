@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.density import as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 from ergodica.samplers.slicing.affine import as_coordinates, flat_like
 from ergodica.samplers.slicing.univariate import Method, SliceInfo, choose_method, select
@@ -63,15 +63,32 @@ class CoordinateSlice(Kernel[DensityState, SliceInfo]):
     R. M. Neal, Slice sampling, Annals of Statistics 31(3), 2003, doi:10.1214/aos/1056562461.
     """
 
-    width: PyTree = eqx.field(converter=lambda value: as_coordinates("width", value, above=0.0), default=1.0)
-    scan: Literal["systematic", "permutation", "random"] = eqx.field(static=True, default="systematic", kw_only=True)
-    method: Literal["stepping_out", "doubling"] = eqx.field(static=True, default="stepping_out", kw_only=True)
-    max_steps: int | None = eqx.field(static=True, default=64, kw_only=True)
-    max_doublings: int = eqx.field(static=True, default=10, kw_only=True)
-    max_shrink: int = eqx.field(static=True, default=64, kw_only=True)
-    logdensity: Partial | None = eqx.field(
-        converter=lambda f: None if f is None else as_logdensity(f), default=None, kw_only=True
-    )
+    width: PyTree
+    scan: Literal["systematic", "permutation", "random"] = eqx.field(static=True)
+    method: Literal["stepping_out", "doubling"] = eqx.field(static=True)
+    max_steps: int | None = eqx.field(static=True)
+    max_doublings: int = eqx.field(static=True)
+    max_shrink: int = eqx.field(static=True)
+    logdensity: Partial | None
+
+    def __init__(
+        self,
+        width: PyTree = 1.0,
+        *,
+        scan: Literal["systematic", "permutation", "random"] = "systematic",
+        method: Literal["stepping_out", "doubling"] = "stepping_out",
+        max_steps: int | None = 64,
+        max_doublings: int = 10,
+        max_shrink: int = 64,
+        logdensity: LogDensity | None = None,
+    ) -> None:
+        self.width = as_coordinates("width", width, above=0.0)
+        self.scan = scan
+        self.method = method
+        self.max_steps = max_steps
+        self.max_doublings = max_doublings
+        self.max_shrink = max_shrink
+        self.logdensity = optional_logdensity(logdensity)
 
     def __check_init__(self) -> None:
         if self.scan not in SCANS:

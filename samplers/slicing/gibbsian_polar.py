@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.density import as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, Exactness, Kernel, Space
 from ergodica.samplers.slicing.affine import as_coordinates, as_scale, check_scale, flat_like, scaled, unscaled
 from ergodica.samplers.slicing.univariate import Search, SliceInfo, SteppingOut, select
@@ -92,20 +92,35 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
     P. Schär, M. Habeck, D. Rudolf, Gibbsian polar slice sampling, ICML 2023, arXiv:2302.03945.
     """
 
-    width: Float[Array, ""] = eqx.field(
-        converter=lambda width: inputs.real_parameter("width", width, above=0.0), default=3.0
-    )
-    center: PyTree = eqx.field(converter=lambda value: as_coordinates("center", value), default=None, kw_only=True)
-    scale: Float[Array, "..."] | None = eqx.field(converter=as_scale, default=None, kw_only=True)
-    order: Literal["direction_first", "radius_first", "palindromic", "random"] = eqx.field(
-        static=True, default="direction_first", kw_only=True
-    )
-    separate_thresholds: bool = eqx.field(static=True, default=False, kw_only=True)
-    max_steps: int | None = eqx.field(static=True, default=64, kw_only=True)
-    max_shrink: int = eqx.field(static=True, default=64, kw_only=True)
-    logdensity: Partial | None = eqx.field(
-        converter=lambda f: None if f is None else as_logdensity(f), default=None, kw_only=True
-    )
+    width: Float[Array, ""]
+    center: PyTree
+    scale: Float[Array, "..."] | None
+    order: Literal["direction_first", "radius_first", "palindromic", "random"] = eqx.field(static=True)
+    separate_thresholds: bool = eqx.field(static=True)
+    max_steps: int | None = eqx.field(static=True)
+    max_shrink: int = eqx.field(static=True)
+    logdensity: Partial | None
+
+    def __init__(
+        self,
+        width: ArrayLike = 3.0,
+        *,
+        center: PyTree = None,
+        scale: inputs.Numbers | None = None,
+        order: Literal["direction_first", "radius_first", "palindromic", "random"] = "direction_first",
+        separate_thresholds: bool = False,
+        max_steps: int | None = 64,
+        max_shrink: int = 64,
+        logdensity: LogDensity | None = None,
+    ) -> None:
+        self.width = inputs.real_parameter("width", width, above=0.0)
+        self.center = as_coordinates("center", center)
+        self.scale = as_scale(scale)
+        self.order = order
+        self.separate_thresholds = separate_thresholds
+        self.max_steps = max_steps
+        self.max_shrink = max_shrink
+        self.logdensity = optional_logdensity(logdensity)
 
     def __check_init__(self) -> None:
         if self.order not in ORDERS:

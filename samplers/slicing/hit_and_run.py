@@ -6,10 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.density import as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 from ergodica.samplers.slicing.affine import as_scale, check_scale, scaled
 from ergodica.samplers.slicing.univariate import Method, SliceInfo, choose_method, update_along_line
@@ -48,17 +48,32 @@ class HitAndRunSlice(Kernel[DensityState, SliceInfo]):
     R. M. Neal, Slice sampling, Annals of Statistics 31(3), 2003, doi:10.1214/aos/1056562461.
     """
 
-    width: Float[Array, ""] = eqx.field(
-        converter=lambda width: inputs.real_parameter("width", width, above=0.0), default=2.0
-    )
-    scale: Float[Array, "..."] | None = eqx.field(converter=as_scale, default=None, kw_only=True)
-    method: Literal["stepping_out", "doubling"] = eqx.field(static=True, default="stepping_out", kw_only=True)
-    max_steps: int | None = eqx.field(static=True, default=64, kw_only=True)
-    max_doublings: int = eqx.field(static=True, default=10, kw_only=True)
-    max_shrink: int = eqx.field(static=True, default=64, kw_only=True)
-    logdensity: Partial | None = eqx.field(
-        converter=lambda f: None if f is None else as_logdensity(f), default=None, kw_only=True
-    )
+    width: Float[Array, ""]
+    scale: Float[Array, "..."] | None
+    method: Literal["stepping_out", "doubling"] = eqx.field(static=True)
+    max_steps: int | None = eqx.field(static=True)
+    max_doublings: int = eqx.field(static=True)
+    max_shrink: int = eqx.field(static=True)
+    logdensity: Partial | None
+
+    def __init__(
+        self,
+        width: ArrayLike = 2.0,
+        *,
+        scale: inputs.Numbers | None = None,
+        method: Literal["stepping_out", "doubling"] = "stepping_out",
+        max_steps: int | None = 64,
+        max_doublings: int = 10,
+        max_shrink: int = 64,
+        logdensity: LogDensity | None = None,
+    ) -> None:
+        self.width = inputs.real_parameter("width", width, above=0.0)
+        self.scale = as_scale(scale)
+        self.method = method
+        self.max_steps = max_steps
+        self.max_doublings = max_doublings
+        self.max_shrink = max_shrink
+        self.logdensity = optional_logdensity(logdensity)
 
     def __check_init__(self) -> None:
         self._search()

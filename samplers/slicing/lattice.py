@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.density import as_logdensity, evaluate
+from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 
 WIDEN_LEFT, WIDEN_RIGHT, SHRINK, DONE = 0, 1, 2, 3
@@ -73,11 +73,14 @@ class LatticeSlice(Kernel[DensityState, LatticeInfo]):
     R. M. Neal, Slice sampling, Annals of Statistics 31(3), 2003, doi:10.1214/aos/1056562461, with cells for intervals.
     """
 
-    width: int = eqx.field(static=True, default=2)
-    max_steps: int = eqx.field(static=True, default=64, kw_only=True)
-    logdensity: Partial | None = eqx.field(
-        converter=lambda f: None if f is None else as_logdensity(f), default=None, kw_only=True
-    )
+    width: int = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+    logdensity: Partial | None
+
+    def __init__(self, width: int = 2, *, max_steps: int = 64, logdensity: LogDensity | None = None) -> None:
+        self.width = width
+        self.max_steps = max_steps
+        self.logdensity = optional_logdensity(logdensity)
 
     def __check_init__(self) -> None:
         inputs.static_count("width", self.width)
@@ -99,11 +102,6 @@ class LatticeSlice(Kernel[DensityState, LatticeInfo]):
         position = inputs.integer_position(position, "LatticeSlice")
         dtype = jnp.result_type(float)
         return DensityState(position, inputs.start_density(self._target(), position, "LatticeSlice", dtype))
-
-    def refresh(self, state: DensityState) -> DensityState:
-        """Recompute the density at the same position."""
-        value, _ = evaluate(self._target(), state.position, state.logdensity.dtype)
-        return state._replace(logdensity=value)
 
     def step(self, key: PRNGKeyArray, state: DensityState) -> tuple[DensityState, LatticeInfo]:
         """Update every coordinate in order."""

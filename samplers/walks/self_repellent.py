@@ -19,7 +19,7 @@ from ergodica.samplers import counter_rng, random
 from ergodica.samplers.claim import Claim, Exactness, Space
 from ergodica.samplers.counter_rng import key_words
 from ergodica.samplers.graph import as_graph
-from ergodica.samplers.inputs import integer_position, is_concrete, real_parameter, static_count
+from ergodica.samplers.inputs import Numbers, integer_position, is_concrete, real_parameter, static_count
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.native import NativeOperation, compiled
 
@@ -92,7 +92,7 @@ class BaseChain(eqx.Module):
         return self.mu.shape[0]
 
     @classmethod
-    def metropolis_hastings(cls, graph: Any, mu: ArrayLike | None = None) -> "BaseChain":
+    def metropolis_hastings(cls, graph: Any, mu: Numbers | None = None) -> "BaseChain":
         """Propose a uniform neighbour, and accept by Metropolis-Hastings.
 
         Parameters
@@ -128,7 +128,7 @@ class BaseChain(eqx.Module):
         )
 
     @classmethod
-    def from_matrix(cls, matrix: Any, mu: ArrayLike) -> "BaseChain":
+    def from_matrix(cls, matrix: Any, mu: Numbers) -> "BaseChain":
         """Take a transition matrix that is reversible with respect to ``mu``.
 
         Parameters
@@ -197,7 +197,7 @@ class BaseChain(eqx.Module):
         return jnp.zeros_like(self.mu).at[self.targets].add(jnp.where(own, self.probabilities, 0.0))
 
 
-def _weights(mu: ArrayLike, size: int) -> np.ndarray:
+def _weights(mu: Numbers, size: int) -> np.ndarray:
     law = np.asarray(mu, np.float64)
     if law.shape != (size,):
         raise ValueError(f"mu has to have one weight for each of {size} nodes; got shape {law.shape}")
@@ -477,11 +477,11 @@ class SelfRepellentWalk(Kernel[SelfRepellentState, SelfRepellentInfo]):
     def __init__(
         self,
         graph: Any,
-        mu: ArrayLike | None = None,
+        mu: Numbers | None = None,
         *,
         alpha: ArrayLike = 5.0,
         decay: ArrayLike = 1.0,
-        fake: ArrayLike | None = None,
+        fake: Numbers | None = None,
         growth: ArrayLike | None = None,
     ) -> None:
         if isinstance(graph, BaseChain) and mu is not None:

@@ -170,7 +170,9 @@ def _scores_are_unbiased(subject: Any, key: PRNGKeyArray) -> Outcome:
 def _inner_chains_keep_their_law(subject: Any, key: PRNGKeyArray) -> Outcome:
     """On a normal target, chains from exact posterior draws stay there (MALA), or follow a known recursion (ULA)."""
     inner = subject.inner if isinstance(subject.inner, LangevinScore) else LangevinScore()
-    inner = dataclasses.replace(inner, num_steps=8, smoothness=1.0, adaptation_rate=0.0)
+    inner = LangevinScore(
+        inner.adjusted, inner.num_draws, inner.num_chains, 8, inner.form, 1.0, inner.target_acceptance, 0.0
+    )
     variance, x, t = 0.7, 1.3, 0.4
     a, s = np.exp(-t), -np.expm1(-2 * t)
     # z is standard normal times exp(-y(z)^2 / (2 variance)).
