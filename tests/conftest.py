@@ -1,4 +1,4 @@
-"""Settings shared by all tests: double precision, derandomised property tests."""
+"""Settings shared by all tests: double precision, derandomised property tests, compiled programs kept between runs."""
 
 import itertools
 
@@ -8,6 +8,14 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_platforms", "cpu")
+
+
+def pytest_configure(config):
+    """Keep what XLA compiled: most of a run's time is compilation, and workers compile much alike."""
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
 
 hypothesis.settings.register_profile(
     "ci",
