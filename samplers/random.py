@@ -1,9 +1,10 @@
 """Choice points: the one door through which kernels draw random numbers.
 
 In production every function here is ``jax.random``'s own, called with the same arguments: the same keys, the same
-draws, no cost under ``jit``. When a resolver is installed (``validation.enumerate_law`` does so while it traces or
-replays a program), the discrete functions ask it for the outcome instead, and it can walk through all of them. That is
-how the exact law of the code that runs is obtained.
+draws, no cost under ``jit``. One default differs: in single precision, ``categorical`` and ``bernoulli`` ask for
+``mode="high"``, since the 23 bits of the default favour likely outcomes over tails below ``2**-23``. When a resolver is
+installed (``validation.enumerate_law`` does so while it traces or replays a program), the discrete functions ask it for
+the outcome instead, and it can walk through all of them. That is how the exact law of the code that runs is obtained.
 
 Two rules keep a kernel enumerable. Draw through this module, never through ``jax.random`` directly; and turn a decision
 of the form ``u < a`` into ``bernoulli(key, a)``, which says what is decided instead of how.
@@ -72,6 +73,11 @@ def _check_key(name: str, key: PRNGKeyArray) -> None:
         )
 
 
+def _mode(parameter: ArrayLike) -> str:
+    dtype = jnp.result_type(parameter, 0.0)
+    return "low" if jnp.finfo(dtype).bits > 32 else "high"
+
+
 split = jax.random.split
 fold_in = jax.random.fold_in
 
@@ -102,7 +108,8 @@ def categorical(
     _check_key("categorical", key)
     resolver = _resolver.get()
     if resolver is None:
-        return jax.random.categorical(key, logits, axis=axis, shape=None if shape is None else tuple(shape))
+        shape = None if shape is None else tuple(shape)
+        return jax.random.categorical(key, logits, axis=axis, shape=shape, mode=_mode(logits))
     rows = jnp.moveaxis(jnp.asarray(logits), axis, -1)
     rows = jax.nn.softmax(rows, axis=-1)
     if shape is not None:
@@ -125,7 +132,7 @@ def bernoulli(key: PRNGKeyArray, p: ArrayLike = 0.5, shape: Shape | None = None)
     _check_key("bernoulli", key)
     resolver = _resolver.get()
     if resolver is None:
-        return jax.random.bernoulli(key, p, None if shape is None else tuple(shape))
+        return jax.random.bernoulli(key, p, None if shape is None else tuple(shape), mode=_mode(p))
     true = jnp.asarray(p) * 1.0
     true = jnp.clip(jnp.nan_to_num(true, nan=0.0), 0.0, 1.0)
     if shape is not None:

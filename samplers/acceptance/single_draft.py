@@ -77,9 +77,8 @@ class SingleDraft(TokenRule):
 
     Notes
     -----
-    Choice points draw with the resolution of the default float type. In single precision a rejected token's replacement
-    comes from Gumbel variables of limited range, which slightly favours likely tokens over tails below ``2**-23``;
-    :meth:`decide_chain` with uniforms of 53 bits, or double precision, has no such limit.
+    Choice points draw with more than 23 bits in single precision too, so that tails below ``2**-23`` keep their mass
+    (Zheng et al. 2025, arXiv:2409.02908, on what happens otherwise).
 
     References
     ----------
