@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ergodica.samplers import counter_rng
-from ergodica.samplers.gibbs.spin_sweep import IsingHeatBath, SquareLattice
+from ergodica.samplers.gibbs.ising import IsingHeatBath
+from ergodica.samplers.gibbs.spin_sites import SquareLattice
 from ergodica.samplers.native import compiled
 
 BETA = 0.4406867935

@@ -14,7 +14,8 @@ import numpy as np
 
 from ergodica.samplers import counter_rng
 from ergodica.samplers.native import compiled
-from ergodica.samplers.walks.self_repellent import BaseChain, SelfRepellentWalk
+from ergodica.samplers.walks.base_chain import BaseChain
+from ergodica.samplers.walks.self_repellent import SelfRepellentWalk
 
 ALPHA = 5.0
 

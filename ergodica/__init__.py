@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from ergodica.samplers.flows.independence import FlowIndependence as FlowIndependence
     from ergodica.samplers.gibbs.conditional_draw import ConditionalDraw as ConditionalDraw
     from ergodica.samplers.gibbs.heat_bath import HeatBath as HeatBath
-    from ergodica.samplers.gibbs.spin_sweep import IsingHeatBath as IsingHeatBath
-    from ergodica.samplers.gibbs.spin_sweep import PottsHeatBath as PottsHeatBath
-    from ergodica.samplers.gibbs.spin_sweep import SquareLattice as SquareLattice
+    from ergodica.samplers.gibbs.ising import IsingHeatBath as IsingHeatBath
+    from ergodica.samplers.gibbs.potts import PottsHeatBath as PottsHeatBath
+    from ergodica.samplers.gibbs.spin_sites import SquareLattice as SquareLattice
     from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
     from ergodica.samplers.interop.numpyro_model import model_density as model_density
     from ergodica.samplers.kernel import Kernel as Kernel
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice as GibbsianPolarSlice
     from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice as HitAndRunSlice
     from ergodica.samplers.slicing.lattice import LatticeSlice as LatticeSlice
-    from ergodica.samplers.walks.self_repellent import BaseChain as BaseChain
+    from ergodica.samplers.walks.base_chain import BaseChain as BaseChain
     from ergodica.samplers.walks.self_repellent import SelfRepellentWalk as SelfRepellentWalk
     from ergodica.validation.certify import certify as certify
     from ergodica.validation.enumeration import enumerate_law as enumerate_law
@@ -74,7 +74,9 @@ _NAMES_OF = {
     "ergodica.samplers.flows.independence": ("FlowIndependence",),
     "ergodica.samplers.gibbs.conditional_draw": ("ConditionalDraw",),
     "ergodica.samplers.gibbs.heat_bath": ("HeatBath",),
-    "ergodica.samplers.gibbs.spin_sweep": ("IsingHeatBath", "PottsHeatBath", "SquareLattice"),
+    "ergodica.samplers.gibbs.ising": ("IsingHeatBath",),
+    "ergodica.samplers.gibbs.potts": ("PottsHeatBath",),
+    "ergodica.samplers.gibbs.spin_sites": ("SquareLattice",),
     "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
     "ergodica.samplers.interop.numpyro_model": ("model_density",),
     "ergodica.samplers.kernel": ("Kernel",),
@@ -86,7 +88,8 @@ _NAMES_OF = {
     "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),
     "ergodica.samplers.slicing.hit_and_run": ("HitAndRunSlice",),
     "ergodica.samplers.slicing.lattice": ("LatticeSlice",),
-    "ergodica.samplers.walks.self_repellent": ("BaseChain", "SelfRepellentWalk"),
+    "ergodica.samplers.walks.base_chain": ("BaseChain",),
+    "ergodica.samplers.walks.self_repellent": ("SelfRepellentWalk",),
     "ergodica.validation.certify": ("certify",),
     "ergodica.validation.enumeration": ("enumerate_law", "transition_matrix"),
     "ergodica.validation.exact": ("check_exact",),

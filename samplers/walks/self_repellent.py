@@ -9,21 +9,21 @@ nodes: it remembers its visits, which are part of the state.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ergodica.samplers import counter_rng, random
+from ergodica.samplers import random
 from ergodica.samplers.claim import Claim, Exactness, Space
 from ergodica.samplers.counter_rng import key_words
-from ergodica.samplers.graph import as_graph
 from ergodica.samplers.inputs import Numbers, integer_position, is_concrete, real_parameter, static_count
 from ergodica.samplers.kernel import Kernel
-from ergodica.samplers.native import NativeOperation, compiled
+from ergodica.samplers.native import NativeOperation
+from ergodica.samplers.walks.base_chain import BaseChain
+from ergodica.samplers.walks.self_repellent_core import FROM_GENERATOR, FROM_UNIFORMS
 
-__all__ = ["BaseChain", "SelfRepellentInfo", "SelfRepellentState", "SelfRepellentWalk"]
+__all__ = ["SelfRepellentInfo", "SelfRepellentState", "SelfRepellentWalk"]
 
 
 class SelfRepellentState(NamedTuple):
@@ -65,365 +65,6 @@ class SelfRepellentInfo(NamedTuple):
 
     num_evals: Int[Array, ""]
     moved: Bool[Array, ""] | Int[Array, ""]
-
-
-class BaseChain(eqx.Module):
-    """A reversible chain on a graph, in compressed rows.
-
-    Build it with :meth:`metropolis_hastings` or :meth:`from_matrix`.
-
-    Parameters
-    ----------
-    offsets, targets, probabilities
-        The transitions from node ``i`` are ``targets[e]`` with ``probabilities[e]`` for ``e`` from ``offsets[i]`` to
-        ``offsets[i + 1]``; self-loops are among them where they are possible.
-    mu
-        Its stationary law, shape ``(n,)``.
-    """
-
-    offsets: Int[Array, " n_plus_1"]
-    targets: Int[Array, " entries"]
-    probabilities: Float[Array, " entries"]
-    mu: Float[Array, " n"]
-
-    @property
-    def num_nodes(self) -> int:
-        """Number of nodes."""
-        return self.mu.shape[0]
-
-    @classmethod
-    def metropolis_hastings(cls, graph: Any, mu: Numbers | None = None) -> "BaseChain":
-        """Propose a uniform neighbour, and accept by Metropolis-Hastings.
-
-        Parameters
-        ----------
-        graph
-            Anything that :func:`ergodica.samplers.graph.as_graph` takes; connected.
-        mu
-            Positive weights of the nodes, up to a factor. Default: uniform.
-
-        Raises
-        ------
-        ValueError
-            If the graph is not connected, or a weight is not positive.
-        """
-        structure = as_graph(graph)
-        size = structure.num_nodes
-        isolated = np.flatnonzero(structure.degrees == 0)
-        if len(isolated):
-            raise ValueError(f"node {isolated[0]} has no neighbours, so the walk can never reach it; drop it")
-        _check_connected(structure.components())
-        law = _weights(np.ones(size) if mu is None else mu, size)
-        sources = np.repeat(np.arange(size), structure.degrees)
-        level = law / structure.degrees
-        accepted = np.minimum(1.0, level[structure.neighbours] / level[sources]) / structure.degrees[sources]
-        loop = np.maximum(1.0 - np.bincount(sources, accepted, size), 0.0)
-        # Rounding leaves loops of 1e-16 where every proposal is accepted.
-        loop = np.where(loop > 1e-12, loop, 0.0)
-        return cls._from_triplets(
-            np.concatenate([sources, np.arange(size)]),
-            np.concatenate([structure.neighbours, np.arange(size)]),
-            np.concatenate([accepted, loop]),
-            law,
-        )
-
-    @classmethod
-    def from_matrix(cls, matrix: Any, mu: Numbers) -> "BaseChain":
-        """Take a transition matrix that is reversible with respect to ``mu``.
-
-        Parameters
-        ----------
-        matrix
-            SciPy sparse array or dense array, shape ``(n, n)``, rows summing to one.
-        mu
-            Positive weights, up to a factor.
-
-        Raises
-        ------
-        ValueError
-            If the rows are no probabilities, detailed balance fails, or the chain falls apart.
-        """
-        import scipy.sparse
-
-        coo = scipy.sparse.coo_array(matrix) if not hasattr(matrix, "tocoo") else matrix.tocoo()
-        if coo.ndim != 2 or coo.shape[0] != coo.shape[1]:
-            raise ValueError(f"a transition matrix is square; got shape {coo.shape}")
-        size = int(coo.shape[0])
-        law = _weights(mu, size)
-        csr = coo.astype(np.float64).tocsr()
-        csr.eliminate_zeros()
-        sums = np.asarray(csr.sum(axis=1)).reshape(-1)
-        worst = int(np.argmax(np.abs(sums - 1)))
-        if csr.data.min(initial=0.0) < 0 or not np.all(np.abs(sums - 1) <= 1e-9):
-            raise ValueError(
-                f"the rows of a transition matrix are probabilities; row {worst} sums to {sums[worst]:.12g}, and the "
-                f"smallest entry is {csr.data.min(initial=0.0):.6g}"
-            )
-        flows = scipy.sparse.diags_array(law) @ csr
-        imbalance = abs(flows - flows.T).tocoo()
-        if imbalance.data.max(initial=0.0) > 1e-9:
-            where = int(np.argmax(imbalance.data))
-            i, j = int(imbalance.row[where]), int(imbalance.col[where])
-            raise ValueError(
-                f"the self-repellent walk needs a reversible base chain; here the flow from {i} to {j} differs from "
-                f"the flow back by {imbalance.data[where]:.3g}. Check that mu is its stationary law, or make the chain "
-                "reversible: (P + D^-1 P^T D) / 2 with D = diag(mu)."
-            )
-        import scipy.sparse.csgraph
-
-        _check_connected(scipy.sparse.csgraph.connected_components(csr, directed=False)[1])
-        entries = csr.tocoo()
-        return cls._from_triplets(entries.row, entries.col, entries.data, law)
-
-    @classmethod
-    def _from_triplets(
-        cls, sources: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, law: np.ndarray
-    ) -> "BaseChain":
-        keep = probabilities > 0
-        sources, targets, probabilities = sources[keep], targets[keep], probabilities[keep]
-        order = np.lexsort((targets, sources))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=len(law)))])
-        return cls(
-            jnp.asarray(offsets, jnp.int32),
-            jnp.asarray(targets[order], jnp.int32),
-            jnp.asarray(probabilities[order], float),
-            jnp.asarray(law, float),
-        )
-
-    def row(self, node: Int[Array, ""]) -> Float[Array, " n"]:
-        """Return the transition probabilities from a node to all nodes."""
-        entries = jnp.arange(self.targets.shape[0])
-        own = (entries >= self.offsets[node]) & (entries < self.offsets[node + 1])
-        return jnp.zeros_like(self.mu).at[self.targets].add(jnp.where(own, self.probabilities, 0.0))
-
-
-def _weights(mu: Numbers, size: int) -> np.ndarray:
-    law = np.asarray(mu, np.float64)
-    if law.shape != (size,):
-        raise ValueError(f"mu has to have one weight for each of {size} nodes; got shape {law.shape}")
-    if not np.all(np.isfinite(law)) or not np.all(law > 0):
-        worst = int(np.argmin(np.where(np.isfinite(law), law, -np.inf)))
-        raise ValueError(f"mu has to be positive and finite everywhere; node {worst} has {law[worst]}")
-    return np.asarray(law / law.sum())
-
-
-def _check_connected(component: np.ndarray) -> None:
-    if component.max() > 0:
-        other = int(np.argmax(component != component[0]))
-        raise ValueError(
-            f"the graph has {component.max() + 1} components: no path leads from node 0 to node {other}, so the walk "
-            "cannot visit all nodes. Walk on one component."
-        )
-
-
-# --- the compiled core ----------------------------------------------------------------------------------------------
-
-_LARGEST_INTEGER_POWER = 32
-_RESCALE_AT = 1e30
-
-
-@compiled
-def _power(mass, mu, alpha, integer_alpha):  # type: ignore[no-untyped-def]
-    """Return ``(mass / mu)^-alpha``, by multiplication if ``alpha`` is a small integer."""
-    ratio = mu / mass
-    if integer_alpha < 0:
-        return ratio**alpha
-    out = 1.0
-    for _ in range(integer_alpha):
-        out *= ratio
-    return out
-
-
-@compiled
-def _choose(uniform, first, last, targets, probabilities, weight):  # type: ignore[no-untyped-def]
-    """Draw an entry of a row from stored weights; ``last`` if they have overflowed or vanished."""
-    total = 0.0
-    for entry in range(first, last):
-        total += probabilities[entry] * weight[np.uint64(targets[entry])]
-    if not 1e-280 < total < 1e280:
-        return last
-    drawn = first
-    level = uniform * total - probabilities[drawn] * weight[np.uint64(targets[drawn])]
-    while level >= 0 and drawn + np.uint64(1) < last:
-        drawn += np.uint64(1)
-        level -= probabilities[drawn] * weight[np.uint64(targets[drawn])]
-    return drawn
-
-
-@compiled
-def _choose_by_logs(uniform, first, last, targets, probabilities, mass, mu, alpha):  # type: ignore[no-untyped-def]
-    """Draw an entry of a row from log weights: slower, and right however large the ratios are."""
-    logs = np.empty(last - first)
-    largest = -np.inf
-    for entry in range(first, last):
-        node = np.uint64(targets[entry])
-        logs[entry - first] = np.log(np.float64(probabilities[entry])) - alpha * np.log(
-            np.float64(mass[node]) / mu[node]
-        )
-        largest = max(largest, logs[entry - first])
-    total = 0.0
-    for k in range(logs.shape[0]):
-        total += np.exp(logs[k] - largest)
-        logs[k] = total
-    level = uniform * total
-    drawn = 0
-    while drawn < logs.shape[0] - 1 and level >= logs[drawn]:
-        drawn += 1
-    return first + np.uint64(drawn)
-
-
-@compiled
-def _divide(values, divisor):  # type: ignore[no-untyped-def]
-    for i in range(values.shape[0]):  # a loop: Numba takes seconds to compile array expressions
-        values[i] /= divisor
-
-
-@compiled
-def _total(values):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(values.shape[0]):
-        total += values[i]
-    return total
-
-
-@compiled
-def _enter(here, step, visits, mass, fake, decay, total):  # type: ignore[no-untyped-def]
-    """Count a visit, and return the total of the mass; without counting, others shrink by growing the total."""
-    visits[here] += 1
-    if decay == 1.0:
-        mass[here] = fake[here] + visits[here]  # exact however large the count, as a running sum is not
-        return total
-    gamma = step**-decay
-    total /= 1 - gamma
-    mass[here] += gamma * total
-    if total > _RESCALE_AT:
-        _divide(mass, total)
-        return 1.0
-    return total
-
-
-def _core(open_source: Any, uniform: Any) -> Any:
-    @compiled
-    def stored_walk(  # type: ignore[no-untyped-def]
-        handle, here, done, visits, given_mass, offsets, targets, probabilities, given_mu, fake, alpha, decay, num_steps
-    ):
-        """Store a weight for each node: the common normaliser cancels, so that a visit changes one of them."""
-        size = visits.shape[0]
-        mass, mu, weight = np.empty(size), np.empty(size), np.empty(size)
-        # What a counted visit needs of a node lies side by side: on a large graph each array would be a cache miss.
-        beside = np.empty((size, 2))
-        counting = decay == 1.0
-        integer_alpha = int(alpha) if alpha == np.floor(alpha) and alpha <= _LARGEST_INTEGER_POWER else -1
-        for i in range(size):
-            mass[i], mu[i] = given_mass[i], given_mu[i]
-            beside[i, 0], beside[i, 1] = fake[i], given_mu[i]
-            weight[i] = _power(mass[i], mu[i], alpha, integer_alpha)
-        total, start, moved = mass.sum(), fake.sum() + done, 0
-        for step in range(1, num_steps + 1):
-            first, last = np.uint64(offsets[here]), np.uint64(offsets[here + np.uint64(1)])
-            u = uniform(handle)
-            drawn = _choose(u, first, last, targets, probabilities, weight)
-            if drawn == last:
-                if counting:
-                    for entry in range(first, last):
-                        node = np.uint64(targets[entry])
-                        mass[node] = beside[node, 0] + visits[node]
-                drawn = _choose_by_logs(u, first, last, targets, probabilities, mass, mu, alpha)
-            there = np.uint64(targets[drawn])
-            moved += there != here
-            here = there
-            if counting:
-                visits[here] += 1
-                weight[here] = _power(beside[here, 0] + visits[here], beside[here, 1], alpha, integer_alpha)
-                continue
-            before = total
-            total = _enter(here, start + step, visits, mass, fake, decay, total)
-            if total < before:
-                for i in range(size):
-                    weight[i] = _power(mass[i], mu[i], alpha, integer_alpha)
-            weight[here] = _power(mass[here], mu[here], alpha, integer_alpha)
-        for i in range(size):
-            given_mass[i] = beside[i, 0] + visits[i] if counting else mass[i] / total
-        return here, moved
-
-    @compiled
-    def direct_walk(  # type: ignore[no-untyped-def]
-        handle, here, done, visits, mass, offsets, targets, probabilities, mu, fake, largest_alpha, decay, growth,
-        num_steps,
-    ):  # fmt: skip
-        """Compute weights where they are needed: for few steps, or a strength that changes."""
-        counting = decay == 1.0
-        total = 1.0 if counting else _total(mass)
-        start, alpha, moved = _total(fake) + done, largest_alpha, 0
-        for step in range(1, num_steps + 1):
-            if np.isfinite(growth):
-                alpha = min(largest_alpha, growth * np.log(np.float64(done + step)))
-            first, last = np.uint64(offsets[here]), np.uint64(offsets[here + np.uint64(1)])
-            drawn = _choose_by_logs(uniform(handle), first, last, targets, probabilities, mass, mu, alpha)
-            there = np.uint64(targets[drawn])
-            moved += there != here
-            here = there
-            total = _enter(here, start + step, visits, mass, fake, decay, total)
-        if not counting:
-            _divide(mass, total)
-        return here, moved
-
-    @compiled
-    def core(  # type: ignore[no-untyped-def]
-        randomness, position, visits, mass, done, offsets, targets, probabilities, mu, fake, alpha, decay, growth,
-        num_steps, out_position, out_visits, out_mass, out_moved,
-    ):  # fmt: skip
-        handle = open_source(randomness)
-        for i in range(mass.shape[0]):
-            out_visits[i], out_mass[i] = visits[i], mass[i]
-        here, moved = np.uint64(position[0]), 0
-        alpha_, decay_, growth_ = np.float64(alpha[0]), np.float64(decay[0]), np.float64(growth[0])
-        if np.isfinite(growth_) or 8 * num_steps[0] < mu.shape[0]:
-            here, moved = direct_walk(
-                handle, here, done[0], out_visits, out_mass, offsets, targets, probabilities, mu, fake, alpha_, decay_,
-                growth_, num_steps[0],
-            )  # fmt: skip
-        else:
-            here, moved = stored_walk(
-                handle, here, done[0], out_visits, out_mass, offsets, targets, probabilities, mu, fake, alpha_, decay_,
-                num_steps[0],
-            )  # fmt: skip
-        out_position[0] = here
-        out_moved[0] = moved
-
-    return core
-
-
-@compiled
-def _open_array(uniforms):  # type: ignore[no-untyped-def]
-    return uniforms, np.zeros(1, np.int64)
-
-
-@compiled
-def _next_of_array(handle):  # type: ignore[no-untyped-def]
-    uniforms, cursor = handle
-    cursor[0] += 1
-    return np.float64(uniforms[cursor[0] - 1])
-
-
-def _operation(name: str, dtype: Any, open_source: Any, uniform: Any) -> NativeOperation:
-    number, vector, rows = (None, 0), (None, 1), (np.int32, 1)
-    return NativeOperation(
-        f"walks.self_repellent.{name}",
-        _core(open_source, uniform),
-        inputs=[
-            (dtype, 1), number, vector, vector, number, rows, rows, vector, vector, vector, number, number, number,
-            (np.int32, 0),
-        ],
-        outputs=[number, vector, vector, (np.int32, 0)],
-    )  # fmt: skip
-
-
-_FROM_KEY = _operation("generator", np.uint32, counter_rng.stream, counter_rng.uniform)
-_FROM_UNIFORMS = _operation("uniforms", None, _open_array, _next_of_array)
-
-
-# --- kernels --------------------------------------------------------------------------------------------------------
 
 
 class SelfRepellentWalk(Kernel[SelfRepellentState, SelfRepellentInfo]):
@@ -537,19 +178,19 @@ class SelfRepellentWalk(Kernel[SelfRepellentState, SelfRepellentInfo]):
 
     def step(self, key: PRNGKeyArray, state: SelfRepellentState) -> tuple[SelfRepellentState, SelfRepellentInfo]:
         """Make one step."""
-        state, moved = self._walk(_FROM_KEY, key_words(key), state, 1)
+        state, moved = self._walk(FROM_GENERATOR, key_words(key), state, 1)
         return state, SelfRepellentInfo(jnp.zeros((), jnp.int32), moved > 0)
 
     def run(
         self, key: PRNGKeyArray, state: SelfRepellentState, num_steps: int
     ) -> tuple[SelfRepellentState, SelfRepellentInfo]:
         """Make ``num_steps`` steps in one compiled loop."""
-        state, moved = self._walk(_FROM_KEY, key_words(key), state, static_count("num_steps", num_steps))
+        state, moved = self._walk(FROM_GENERATOR, key_words(key), state, static_count("num_steps", num_steps))
         return state, SelfRepellentInfo(jnp.zeros((), jnp.int32), moved)
 
     def step_from_uniforms(self, uniforms: Float[Array, " steps"], state: SelfRepellentState) -> SelfRepellentState:
         """Make the steps that given uniforms decide, one each."""
-        return self._walk(_FROM_UNIFORMS, uniforms, state, uniforms.shape[0])[0]
+        return self._walk(FROM_UNIFORMS, uniforms, state, uniforms.shape[0])[0]
 
     def _walk(
         self, operation: NativeOperation, randomness: Array, state: SelfRepellentState, count: int

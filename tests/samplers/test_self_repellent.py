@@ -9,7 +9,8 @@ import scipy.sparse
 
 from ergodica.samplers.claim import Exactness
 from ergodica.samplers.kernel import replace
-from ergodica.samplers.walks.self_repellent import BaseChain, SelfRepellentWalk
+from ergodica.samplers.walks.base_chain import BaseChain
+from ergodica.samplers.walks.self_repellent import SelfRepellentWalk
 from ergodica.theory.self_repellent import limit_covariance
 from ergodica.validation.cases.walks import BASE, CASES, MU
 from ergodica.validation.enumeration import enumerate_law

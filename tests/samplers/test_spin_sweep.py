@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from ergodica.samplers.gibbs.spin_sweep import IsingHeatBath, PottsHeatBath, SpinState, SquareLattice
+from ergodica.samplers.gibbs.ising import IsingHeatBath
+from ergodica.samplers.gibbs.potts import PottsHeatBath
+from ergodica.samplers.gibbs.spin_sites import SquareLattice
+from ergodica.samplers.gibbs.spin_sweep import SpinState
 from ergodica.samplers.graph import as_graph, greedy_colouring
 from ergodica.samplers.kernel import replace
 from ergodica.validation.cases.gibbs import CASES, COUPLINGS4, FIELD4, GRAPH4, TORUS3X3, ising_target

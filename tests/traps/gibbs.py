@@ -5,15 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ergodica.samplers import counter_rng, random
-from ergodica.samplers.gibbs.spin_sweep import (
-    UNIFORMS,
-    IsingHeatBath,
-    Source,
-    SpinInfo,
-    SpinReference,
-    SpinState,
-    _spin_dtype,
-)
+from ergodica.samplers.core_source import UNIFORMS, Source
+from ergodica.samplers.gibbs.ising import IsingHeatBath
+from ergodica.samplers.gibbs.spin_cores import spin_dtype
+from ergodica.samplers.gibbs.spin_sweep import SpinInfo, SpinReference, SpinState
 from ergodica.samplers.native import NativeOperation, compiled
 
 
@@ -118,7 +113,7 @@ class WrongCore(IsingHeatBath):
         field = jnp.broadcast_to(self.field, sites.shape).reshape(-1)
         (out,) = _WRONG[self.trap, source.name](
             randomness, spins, sites.offsets, sites.neighbours, weights, field, sites.visits, count,
-            out_shapes=[_spin_dtype(spins)],
+            out_shapes=[spin_dtype(spins)],
         )  # fmt: skip
         return SpinState(out.reshape(state.position.shape))
 

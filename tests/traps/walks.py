@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from ergodica.samplers.kernel import replace
-from ergodica.samplers.walks.self_repellent import BaseChain, SelfRepellentWalk
+from ergodica.samplers.walks.base_chain import BaseChain
+from ergodica.samplers.walks.self_repellent import SelfRepellentWalk
 
 
 class ZeroMass(SelfRepellentWalk):

@@ -10,7 +10,10 @@ from jax.tree_util import Partial
 from jaxtyping import PRNGKeyArray
 
 from ergodica.samplers import random
-from ergodica.samplers.gibbs.spin_sweep import IsingHeatBath, PottsHeatBath, SpinState, SquareLattice
+from ergodica.samplers.gibbs.ising import IsingHeatBath
+from ergodica.samplers.gibbs.potts import PottsHeatBath
+from ergodica.samplers.gibbs.spin_sites import SquareLattice
+from ergodica.samplers.gibbs.spin_sweep import SpinState
 from ergodica.validation.evidence import Case, Check, Outcome
 from ergodica.validation.exact import exact_check
 from ergodica.validation.stationary_start import stationary_start_check
