@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
     from ergodica.samplers.metropolis.independence import IndependenceMetropolis as IndependenceMetropolis
     from ergodica.samplers.metropolis.random_walk import RandomWalk as RandomWalk
+    from ergodica.samplers.sample import resume as resume
     from ergodica.samplers.sample import sample as sample
     from ergodica.samplers.slicing.coordinate import CoordinateSlice as CoordinateSlice
     from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice as GibbsianPolarSlice
     from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice as HitAndRunSlice
     from ergodica.samplers.slicing.lattice import LatticeSlice as LatticeSlice
+    from ergodica.samplers.stopping import Until as Until
     from ergodica.samplers.walks.base_chain import BaseChain as BaseChain
     from ergodica.samplers.walks.self_repellent import SelfRepellentWalk as SelfRepellentWalk
     from ergodica.validation.certify import certify as certify
@@ -83,11 +85,12 @@ _NAMES_OF = {
     "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),
     "ergodica.samplers.metropolis.independence": ("IndependenceMetropolis",),
     "ergodica.samplers.metropolis.random_walk": ("RandomWalk",),
-    "ergodica.samplers.sample": ("sample",),
+    "ergodica.samplers.sample": ("resume", "sample"),
     "ergodica.samplers.slicing.coordinate": ("CoordinateSlice",),
     "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),
     "ergodica.samplers.slicing.hit_and_run": ("HitAndRunSlice",),
     "ergodica.samplers.slicing.lattice": ("LatticeSlice",),
+    "ergodica.samplers.stopping": ("Until",),
     "ergodica.samplers.walks.base_chain": ("BaseChain",),
     "ergodica.samplers.walks.self_repellent": ("SelfRepellentWalk",),
     "ergodica.validation.certify": ("certify",),

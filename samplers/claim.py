@@ -6,7 +6,8 @@ it to refuse meaningless uses, and :func:`compose_claims` derives the claim of a
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class Exactness(enum.Enum):
@@ -106,6 +107,27 @@ class Claim:
     def is_exact(self) -> bool:
         """Whether the target is invariant for every value of the parameters."""
         return self.exactness is Exactness.EXACT
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the claim as strings, lists and booleans, fit for JSON."""
+        return {
+            **dataclasses.asdict(self),
+            "exactness": self.exactness.value,
+            "spaces": sorted(space.value for space in self.spaces),
+            "bias": list(self.bias),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Claim":
+        """Read what :meth:`to_record` has written."""
+        return cls(
+            **{
+                **record,
+                "exactness": Exactness(record["exactness"]),
+                "spaces": frozenset(Space(space) for space in record["spaces"]),
+                "bias": tuple(record["bias"]),
+            }
+        )
 
     def __str__(self) -> str:
         words = [self.exactness.value]

@@ -5,7 +5,9 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -15,14 +17,16 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ergodica.samplers import naming, random
-from ergodica.samplers.claim import Claim, Exactness, Space
+from ergodica.samplers.claim import Claim, Exactness
 from ergodica.samplers.inputs import static_count
+from ergodica.samplers.run_store import RunStore
+from ergodica.samplers.stored_array import StoreError
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-__all__ = ["COUNTS", "Draws", "describe"]
+__all__ = ["COUNTS", "Draws", "describe", "package_versions"]
 
 COUNTS = ("num_evals", "num_grad_evals", "num_invalid")
 """Statistics that are added up over a run."""
@@ -39,10 +43,17 @@ def describe(kernel: Any) -> str:
     return eqx.tree_pformat(kernel, width=10_000, short_arrays=size > MAX_SHOWN)
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions that draws depend on."""
     # The package itself is loaded already: it is the parent of this module.
     own = getattr(sys.modules.get("ergodica"), "__version__", "unknown")
-    return {"ergodica": own, "jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    return {
+        "ergodica": own,
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -76,8 +87,9 @@ class Draws:
         Totals of the warm-up: evaluations, and invalid values of the density.
     seconds
         Duration of the run, compilation included.
-    interrupted
-        Whether the run was ended early.
+    ending
+        ``"complete"``; ``"precise"`` if ``until`` held before all draws were made; ``"interrupted"`` by Ctrl-C;
+        ``"unfinished"`` for a run on disk that is going on or was killed.
     versions
         Of the packages.
     kernel, state
@@ -87,11 +99,11 @@ class Draws:
     """
 
     raw_position: PyTree
-    stats: Mapping[str, np.ndarray]
+    stats: Mapping[str, Any]
     claim: Claim
     sampler: str
     raw_warmup: PyTree | None = None
-    warmup_stats: Mapping[str, np.ndarray] | None = None
+    warmup_stats: Mapping[str, Any] | None = None
     description: str = ""
     tuned: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     seed: int | list[int] = 0
@@ -99,8 +111,8 @@ class Draws:
     thin: int = 1
     warmup_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
-    interrupted: bool = False
-    versions: Mapping[str, str] = dataclasses.field(default_factory=_versions)
+    ending: str = "complete"
+    versions: Mapping[str, str] = dataclasses.field(default_factory=package_versions)
     kernel: Any = None
     state: Any = None
     unconstrained: PyTree | None = None
@@ -116,6 +128,11 @@ class Draws:
     def num_draws(self) -> int:
         """Number of draws of each chain."""
         return int(jax.tree.leaves(self.raw_position)[0].shape[1])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended the run early."""
+        return self.ending == "interrupted"
 
     def _refuse_unweighted(self) -> None:
         if self.claim.weighted:
@@ -341,17 +358,18 @@ class Draws:
         ):
             if tree is not None and jax.tree.leaves(tree)[0].shape[1] > 0:
                 groups[group] = {
-                    name: _walkers_as_chains(values, walkers) for name, values in naming.encode(tree)[1].items()
+                    name: _walkers_as_chains(np.asarray(values), walkers)
+                    for name, values in naming.encode(tree)[1].items()
                 }
         for group, stats in (("sample_stats", self.stats), ("warmup_sample_stats", self.warmup_stats)):
             if stats and next(iter(stats.values())).shape[1] > 0:
                 groups[group] = {
-                    name: _walkers_as_chains(values > 0 if name in FLAGS else values, walkers)
+                    name: _walkers_as_chains(np.asarray(values) > 0 if name in FLAGS else np.asarray(values), walkers)
                     for name, values in stats.items()
                 }
         if self.tuned:
             groups["kernel_data"] = dict(self.tuned)
-        attributes = self._attributes()
+        attributes = self.attributes()
         with warnings.catch_warnings():
             # Chains may be many and draws few; which axis is which is certain here.
             warnings.filterwarnings("ignore", message="Found chain dimension to be longer")
@@ -370,8 +388,8 @@ class Draws:
     def _walkers(self) -> int | None:
         return int(jax.tree.leaves(self.raw_position)[0].shape[2]) if self.claim.population else None
 
-    def _attributes(self) -> dict[str, Any]:
-        """Return what files can hold: strings, numbers and lists of them."""
+    def attributes(self) -> dict[str, Any]:
+        """Return where the draws come from, as files can hold it: strings, numbers and lists of them."""
         claim = self.claim
         exact = claim.exactness in (Exactness.EXACT, Exactness.ASYMPTOTIC)
         attributes: dict[str, Any] = {
@@ -387,7 +405,7 @@ class Draws:
             "thinning": self.thin,
             "num_evals": self.num_evals,
             "sampling_time": self.seconds,
-            "interrupted": "yes" if self.interrupted else "no",
+            "ending": self.ending,
         }
         if claim.population:
             attributes["chains"] = COUPLED
@@ -405,18 +423,14 @@ class Draws:
         walkers = self._walkers
         record = {
             "format": FORMAT,
-            "claim": {
-                **dataclasses.asdict(self.claim),
-                "exactness": self.claim.exactness.value,
-                "spaces": sorted(space.value for space in self.claim.spaces),
-            },
+            "claim": self.claim.to_record(),
             "position": naming.encode(self.raw_position)[0],
             "unconstrained": None if self.unconstrained is None else naming.encode(self.unconstrained)[0],
             "per_walker": [name for name, values in self.stats.items() if _is_per_walker(values, walkers)],
             "flags": {name: self.stats[name].dtype.str for name in FLAGS if name in self.stats},
             **{
                 name: getattr(self, name)
-                for name in ("sampler", "description", "seed", "tune", "thin", "seconds", "interrupted")
+                for name in ("sampler", "description", "seed", "tune", "thin", "seconds", "ending")
             },
             "walkers": walkers,
             "warmup_counts": dict(self.warmup_counts),
@@ -427,18 +441,22 @@ class Draws:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Draws":
-        """Read what :meth:`save` has written.
+        """Read what :meth:`save` has written, or the folder of a run on disk.
 
         Parameters
         ----------
         path
-            The file.
+            The file; or the folder that ``sample(store=...)`` was given, whose arrays are read when they are used.
 
         Raises
         ------
         ValueError
             If the file was not written by :meth:`save`.
+        StoreError
+            If the folder is no run on disk, or it is damaged.
         """
+        if Path(path).is_dir():
+            return cls._stored(RunStore.open(path))
         import xarray
 
         with xarray.open_datatree(path, engine="h5netcdf") as tree:
@@ -454,15 +472,7 @@ class Draws:
                 for group in (path.strip("/") for path in tree.groups)
                 if group
             }
-        claim = record["claim"]
-        claim = Claim(
-            **{
-                **claim,
-                "exactness": Exactness(claim["exactness"]),
-                "spaces": frozenset(Space(space) for space in claim["spaces"]),
-                "bias": tuple(claim["bias"]),
-            }
-        )
+        claim = Claim.from_record(record["claim"])
         prefix, walkers = "weighted_" if claim.weighted else "", record["walkers"]
 
         def positions(group: str, skeleton: Any) -> PyTree | None:
@@ -496,16 +506,40 @@ class Draws:
                     "tune",
                     "thin",
                     "seconds",
-                    "interrupted",
+                    "ending",
                     "warmup_counts",
                     "versions",
                 )
             },
         )
 
+    @classmethod
+    def _stored(cls, disk: RunStore) -> "Draws":
+        header, progress = disk.header, disk.progress
+        draws, warmup = disk.stored("draws"), disk.stored("warmup")
+        if not draws["position"]:
+            raise StoreError(f"{disk.path} has no draws yet; it has made {progress.get('steps', 0)} steps of warm-up")
+        return cls(
+            raw_position=naming.decode(header["position"], draws["position"]),
+            stats=draws["stats"],
+            raw_warmup=naming.decode(header["position"], warmup["position"]) if warmup["position"] else None,
+            warmup_stats=warmup["stats"] or None,
+            claim=Claim.from_record(header["claim"]),
+            sampler=header["sampler"],
+            description=progress.get("description", ""),
+            tuned=disk.tuned(),
+            seed=header["plan"]["seed"],
+            tune=header["plan"]["tune"],
+            thin=header["plan"]["thin"],
+            warmup_counts=progress.get("warmup_counts", {}),
+            seconds=progress.get("seconds", 0.0),
+            ending=progress.get("ending", "unfinished"),
+            versions=header["versions"],
+        )
+
     def __repr__(self) -> str:
         claim = self.claim
-        early = ", interrupted" if self.interrupted else ""
+        early = "" if self.ending == "complete" else f", {self.ending}"
         lines = [f"Draws of {self.sampler} ({claim}): {self.num_chains} chains x {self.num_draws} draws{early}"]
         for name, values in naming.encode(self.raw_position)[1].items():
             shape = "x".join(map(str, values.shape[2:])) or "scalar"

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from ergodica.samplers.stored_array import StoredArray
+
 __all__ = ["decode", "encode"]
 
 RESERVED = frozenset({"chain", "draw", "sample"})
@@ -54,9 +56,10 @@ def _skeleton(tree: PyTree, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(tree, list | tuple):
         kind = "list" if isinstance(tree, list) else "tuple"
         return {"kind": kind, "items": [below(index, branch) for index, branch in enumerate(tree)]}
-    if isinstance(tree, jax.Array | np.ndarray | np.generic | int | float):
+    stays_on_disk = isinstance(tree, StoredArray)
+    if stays_on_disk or isinstance(tree, jax.Array | np.ndarray | np.generic | int | float):
         name = _name(path, arrays)
-        arrays[name] = np.asarray(tree)
+        arrays[name] = tree if stays_on_disk else np.asarray(tree)
         return {"kind": "array", "name": name}
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves or leaves[0][1] is tree:
@@ -66,7 +69,7 @@ def _skeleton(tree: PyTree, path: str, arrays: dict[str, np.ndarray]) -> Any:
     )
 
 
-def decode(skeleton: Any, arrays: Mapping[str, np.ndarray]) -> PyTree:
+def decode(skeleton: Any, arrays: Mapping[str, Any]) -> PyTree:
     """Put together what :func:`encode` took apart."""
     kind = skeleton["kind"]
     if kind == "none":

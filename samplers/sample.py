@@ -1,12 +1,15 @@
-"""Run chains: starts, warm-up, draws, progress.
+"""Run chains: starts, warm-up, draws, progress; and go on with a run that is on disk.
 
 Step ``i`` of chain ``c`` is made with the key ``fold_in(fold_in(key, c), i)``, warm-up included. So the draws depend on
 nothing but the kernel, the starts, the seed and the lengths of warm-up and thinning: not on how often the host looks at
 the clock, nor on whether it shows progress.
 """
 
+import dataclasses
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -14,29 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ergodica.samplers import inputs
-from ergodica.samplers.chunks import (
-    Record,
-    begin_tuning,
-    draw_chunk,
-    finish_tuning,
-    init_all,
-    one_step,
-    strong,
-    tune_chunk,
-)
-from ergodica.samplers.draws import COUNTS, Draws, describe
+from ergodica.samplers import inputs, naming
+from ergodica.samplers.chunks import begin_tuning, init_all, one_step, strong
+from ergodica.samplers.draws import Draws, describe, package_versions
+from ergodica.samplers.fingerprint import MEANING, fingerprint
 from ergodica.samplers.kernel import Kernel
-from ergodica.samplers.progress import LiveRhat, Reporter, make_reporter
+from ergodica.samplers.progress import make_reporter
+from ergodica.samplers.run import Ending, Run, buffer_capacity, with_changed_leaves
+from ergodica.samplers.run_store import RunStore
+from ergodica.samplers.stopping import Until, Watch
+from ergodica.samplers.stored_array import StoreError
 from ergodica.samplers.tuning import Tuner, choose_tuner, tuned_leaves
 
-__all__ = ["sample"]
+__all__ = ["resume", "sample"]
 
 MAX_STEPS = 2**31 - 1
-CHUNK_SECONDS = 0.5
-MIN_CAPACITY, MAX_CAPACITY = 64, 4096
-BUFFER_BYTES = 2**24
 EAGER_STARTS = 32
+MAX_SHOWN_AGAIN = 2**14
 
 # Steps count up from 0, so these never meet a step's number.
 START_KEY, INIT_KEY = 2**32 - 1, 2**32 - 2
@@ -56,6 +53,8 @@ def sample(
     keep_warmup: bool = True,
     progress: bool = True,
     chunk: int | None = None,
+    until: Until | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> Draws:
     """Run several chains of a kernel and collect their draws.
 
@@ -67,7 +66,7 @@ def sample(
         One start, for all chains; or a function from a key to a start, called once for each chain. For a kernel of
         populations a start is a population: its leaves have a leading axis of walkers.
     draws
-        Draws that are kept of each chain.
+        Draws that are kept of each chain; with ``until``, the most.
     tune
         Steps before the first draw, in which the tuner sets the parameters of the kernel. Default: 1000, and 0 for a
         kernel of independent draws.
@@ -88,16 +87,25 @@ def sample(
         Show a bar in terminals and notebooks, and lines on standard error elsewhere.
     chunk
         Most draws between two looks at the clock; no effect on the draws. Default: about half a second's worth.
+    until
+        Stop as soon as this holds, an :class:`~ergodica.samplers.stopping.Until`; ``draws.ending`` says whether it did.
+    store
+        A folder that does not exist yet. Draws go there, every few seconds, instead of into memory, and a run that has
+        been killed is gone on with by :func:`resume`. Xarray opens the folder ``draws.zarr`` in it, also while the run
+        goes on.
 
     Returns
     -------
     Draws
-        Ctrl-C while draws are made ends the run early and keeps what there is.
+        Ctrl-C while draws are made ends the run early and keeps what there is. With a store, arrays are read from disk
+        when they are used.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is wrong; or the kernel has no target, or a start is not fit to sample from.
+    StoreError
+        If the store exists already, or cannot be written to.
 
     Notes
     -----
@@ -132,32 +140,167 @@ def sample(
         )
     chosen = choose_tuner(kernel, one, info) if isinstance(tuner, str) else tuner
 
-    reporter = make_reporter(progress)
-    run = _Run(kernel, states, key, _capacity(states, max(draws, tune)), chunk, reporter)
+    if not (until is None or isinstance(until, Until)):
+        raise TypeError(f"until has to be an Until, as in Until(relative=0.05); got {until!r}")
+    plan = _Plan(draws, tune, chains, thin, keep_warmup, buffer_capacity(states, max(draws, tune)), _seed_record(seed))
+    disk = None if store is None else _new_store(store, kernel, chosen, key, states, plan)
+    run = Run(kernel, states, key, capacity=plan.capacity, chunk=chunk, reporter=make_reporter(progress), store=disk)
+    return _finished(run, plan, chosen, until, began)
+
+
+def resume(
+    store: str | os.PathLike[str],
+    kernel: Kernel[Any, Any],
+    *,
+    draws: int | None = None,
+    tuner: Tuner | Literal["auto"] | None = "auto",
+    until: Until | None = None,
+    progress: bool = True,
+    chunk: int | None = None,
+) -> Draws:
+    """Go on with a run on disk, after a kill, a full disk, Ctrl-C, or for more draws.
+
+    Parameters
+    ----------
+    store
+        The folder that :func:`sample` was given.
+    kernel
+        The kernel that :func:`sample` was given, with its target: code is not in the store. Parameters that warm-up has
+        tuned are.
+    draws
+        Draws of each chain in all, if more are wanted than were asked for.
+    tuner
+        As it was given to :func:`sample`.
+    until, progress, chunk
+        As in :func:`sample`.
+
+    Returns
+    -------
+    Draws
+        The same, bit for bit, as those of a run that was left alone.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, it is damaged, or it belongs to another kernel, density, precision or version; with the
+        reason.
+    """
+    _check_kernel(kernel)
+    began = time.monotonic()
+    disk = RunStore.open(store)
+    header = disk.header
+    _same_versions(disk.path, header["versions"])
+    if header["x64"] != jax.config.read("jax_enable_x64"):
+        raise StoreError(
+            f"{disk.path} was made with jax_enable_x64 {'on' if header['x64'] else 'off'}; set it so before resuming, for "
+            "draws in another precision are others"
+        )
+    disk.verify()
+    plan = _Plan(**header["plan"])
+    if draws is not None:
+        draws = inputs.static_count("draws", draws)
+        if draws < disk.progress["draws"]:
+            raise ValueError(f"the store has {disk.progress['draws']} draws already; got draws={draws}")
+        plan = dataclasses.replace(plan, draws=draws)
+        header["plan"] = dataclasses.asdict(plan)
+    kernel = _with_strong_leaves(kernel)
+    key = jax.random.wrap_key_data(jnp.asarray(header["key"], jnp.uint32), impl=header["key_impl"])
+    arrays = disk.checkpoint()
+    one = _state_like(kernel, header, key)
+    _, info = one_step.eval_shape(kernel, key, one)
+    chosen = choose_tuner(kernel, one, info) if isinstance(tuner, str) else tuner
+    found = _identity(kernel, chosen, key, one)
+    for name, meaning in _MEANING.items():
+        if found[name] != header["fingerprint"][name]:
+            raise StoreError(
+                f"{disk.path} belongs to another run: {meaning} is not what it was when the run began. "
+                "Give resume the kernel that sample was given, or begin a new run."
+            )
+    stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((plan.chains, *leaf.shape), leaf.dtype), one)  # type: ignore[no-untyped-call]
+    states = disk.restored("states", stacked, arrays)
+    changes = {name.rpartition("/")[2]: value for name, value in arrays.items() if name.startswith("kernel/")}
+    run = Run(
+        with_changed_leaves(kernel, changes),
+        states,
+        key,
+        capacity=plan.capacity,
+        chunk=None if chunk is None else inputs.static_count("chunk", chunk),
+        reporter=make_reporter(progress),
+        store=disk,
+        given=kernel,
+    )
+    run.warmup_counts = dict(disk.progress.get("warmup_counts", {}))
+    return _finished(run, plan, chosen, until, began)
+
+
+# --- the course of a run ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What was asked for."""
+
+    draws: int
+    tune: int
+    chains: int
+    thin: int
+    keep_warmup: bool
+    capacity: int
+    seed: int | list[int]
+
+
+def _finished(run: Run, plan: _Plan, tuner: Tuner | None, until: Until | None, began: float) -> Draws:
+    """Make the steps that are missing, and return the draws."""
+    disk = run.store
+    phase, done = ("warmup", 0) if disk is None else (disk.progress["phase"], disk.progress.get("steps", 0))
+    watch = None if until is None else Watch(until)
+    ending: Ending = "complete"
+    warmup, kept = None, None
     try:
-        warmup = run.warm_up(tune, chosen, keep=keep_warmup)
-        kept, interrupted = run.draw(tune, draws, thin)
+        if phase == "warmup":
+            adaptation = None
+            if done and tuner is not None and disk is not None:
+                like = jax.eval_shape(begin_tuning, tuner, run.kernel, run.states, jnp.asarray(plan.tune, jnp.int32))
+                adaptation = disk.restored("adaptation", like.adaptation, disk.checkpoint())
+            warmup = run.warm_up(
+                plan.tune, tuner, keep=plan.keep_warmup, thin=plan.thin, done=done, adaptation=adaptation
+            )
+            done = 0
+        elif watch is not None and disk is not None:
+            _watch_again(watch, disk, done)
+        if watch is not None and watch.holds:
+            ending = "precise"
+        else:
+            kept, ending = run.draw(plan.tune, plan.draws, plan.thin, done=done, watch=watch)
     finally:
-        reporter.close()
-    if warmup is not None:
-        warmup = jax.tree.map(lambda leaf: leaf[:, thin - 1 :: thin], warmup)
+        run.reporter.close()
+    facts: dict[str, Any] = {
+        "claim": run.kernel.claim,
+        "sampler": type(run.kernel).__name__,
+        "description": describe(run.kernel.unbound()),
+        "tuned": tuned_leaves(run.given.unbound(), run.kernel.unbound()),
+        "seed": plan.seed,
+        "tune": plan.tune,
+        "thin": plan.thin,
+        "warmup_counts": run.warmup_counts,
+        "seconds": time.monotonic() - began,
+        "ending": ending,
+        "kernel": run.kernel,
+        "state": run.states,
+    }
+    if disk is not None:
+        disk.describe(facts["tuned"], description=facts["description"], ending=ending, seconds=facts["seconds"])
+        out = dataclasses.replace(Draws.load(disk.path), kernel=run.kernel, state=run.states)
+        disk.annotate(out.attributes())
+        return out
+    if kept is None:
+        raise RuntimeError("a run without a store has lost its draws")
     return Draws(
         raw_position=kept.position,
         stats=kept.stats,
         raw_warmup=None if warmup is None else warmup.position,
         warmup_stats=None if warmup is None else warmup.stats,
-        claim=kernel.claim,
-        sampler=type(kernel).__name__,
-        description=describe(run.kernel.unbound()),
-        tuned=tuned_leaves(kernel.unbound(), run.kernel.unbound()),
-        seed=_seed_record(seed),
-        tune=tune,
-        thin=thin,
-        warmup_counts=run.warmup_counts,
-        seconds=time.monotonic() - began,
-        interrupted=interrupted,
-        kernel=run.kernel,
-        state=run.states,
+        **facts,
     )
 
 
@@ -258,133 +401,69 @@ def _all_finite(starts: PyTree) -> np.ndarray:
     )
 
 
-def _capacity(states: Any, longest: int) -> int:
-    """Return the length of the buffers: a power of two, so that runs of similar lengths share a program."""
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(states.position)) + 128
-    fitting = max(1, BUFFER_BYTES // size)
-    wanted = max(MIN_CAPACITY, 2 ** (longest - 1).bit_length())
-    return int(min(wanted, MAX_CAPACITY, 2 ** (fitting.bit_length() - 1)))
+# --- runs on disk -----------------------------------------------------------------------------------------------------
+
+_MEANING = {**MEANING, "tuner": "the tuner, or one of its parameters,"}
 
 
-# --- the host's loop --------------------------------------------------------------------------------------------------
+def _identity(kernel: Any, tuner: Tuner | None, key: PRNGKeyArray, one: Any) -> dict[str, str]:
+    return {**fingerprint(kernel, key, one), "tuner": "none" if tuner is None else describe(tuner)}
 
 
-class _Run:
-    """Where a run stands, and how it goes on."""
-
-    def __init__(
-        self, kernel: Any, states: Any, key: PRNGKeyArray, capacity: int, chunk: int | None, reporter: Reporter
-    ) -> None:
-        self.kernel, self.states, self.key = kernel, states, key
-        self.capacity, self.chunk, self.reporter = capacity, chunk, reporter
-        self.warmup_counts: dict[str, int] = {}
-
-    def _sizes(self, total: int) -> Iterator[tuple[int, int]]:
-        """Yield how many steps are done and how many to make next."""
-        done, size = 0, self.chunk or 32
-        while done < total:
-            size = min(size, self.capacity, total - done)
-            began = time.monotonic()
-            yield done, size
-            done += size
-            if self.chunk is None:
-                fitting = int(size * CHUNK_SECONDS / max(time.monotonic() - began, 1e-9))
-                size = max(1, size // 8, min(size * 8, fitting))
-
-    def warm_up(self, total: int, tuner: Tuner | None, *, keep: bool) -> Record | None:
-        """Make the steps before the first draw."""
-        if total == 0:
-            return None
-        self.reporter.start("warm-up", total)
-        chunks, note = [], _Note(None)
-        if tuner is not None:
-            tuned = begin_tuning(tuner, self.kernel, self.states, jnp.asarray(total, jnp.int32))
-        for done, size in self._sizes(total):
-            first, count = jnp.asarray(done, jnp.int32), jnp.asarray(size, jnp.int32)
-            if tuner is None:
-                self.states, record = draw_chunk(
-                    self.kernel, self.states, self.key, first, count, capacity=self.capacity, thin=1
-                )
-            else:
-                tuned, record = tune_chunk(tuner, tuned, self.key, first, count, capacity=self.capacity)
-            host = _on_host(record, size)
-            for name in COUNTS:
-                if name in host.stats:
-                    self.warmup_counts[name] = self.warmup_counts.get(name, 0) + int(host.stats[name].sum())
-            if keep:
-                chunks.append(host)
-            self.reporter.update(done + size, note.after(host))
-        if tuner is not None:
-            self.kernel, self.states = finish_tuning(tuner, tuned)
-        return _joined(chunks) if keep else None
-
-    def draw(self, first: int, total: int, thin: int) -> tuple[Record, bool]:
-        """Make the draws; step numbers go on from ``first``. The flag says whether Ctrl-C ended them early."""
-        self.reporter.start("draws", total)
-        chunks: list[tuple[Record, Any]] = []
-        states, note, interrupted = self.states, _Note(LiveRhat()), False
-        try:
-            for done, size in self._sizes(total):
-                start, count = jnp.asarray(first + done * thin, jnp.int32), jnp.asarray(size, jnp.int32)
-                states, record = draw_chunk(
-                    self.kernel, states, self.key, start, count, capacity=self.capacity, thin=thin
-                )
-                # Draws and states in one statement: an interrupt leaves both or neither.
-                chunks.append((_on_host(record, size), states))
-                self.reporter.update(done + size, note.after(chunks[-1][0]))
-        except KeyboardInterrupt:
-            if not chunks:
-                raise
-            interrupted = sum(_length(record) for record, _ in chunks) < total
-        self.states = chunks[-1][1]
-        return _joined([record for record, _ in chunks]), interrupted
+def _new_store(
+    path: str | os.PathLike[str],
+    kernel: Any,
+    tuner: Tuner | None,
+    key: PRNGKeyArray,
+    states: Any,
+    plan: _Plan,
+) -> RunStore:
+    """Make a store, and commit the start."""
+    one = jax.tree.map(lambda leaf: leaf[0], states)
+    skeleton, positions = naming.encode(one.position)
+    disk = RunStore.create(
+        path,
+        {
+            "plan": dataclasses.asdict(plan),
+            "key": [int(word) for word in np.ravel(jax.random.key_data(key))],
+            "key_impl": str(jax.random.key_impl(key)),
+            "versions": package_versions(),
+            "sampler": type(kernel).__name__,
+            "claim": kernel.claim.to_record(),
+            "prefix": "weighted_" if kernel.claim.weighted else "",
+            "position": skeleton,
+            "like": [[name, leaf.dtype.str, list(leaf.shape)] for name, leaf in positions.items()],
+            "x64": bool(jax.config.read("jax_enable_x64")),
+            "fingerprint": _identity(kernel, tuner, key, one),
+        },
+    )
+    disk.commit({"states": states}, phase="warmup" if plan.tune else "draws", steps=0, warmup_counts={})
+    return disk
 
 
-def _on_host(record: Record, count: int) -> Record:
-    """Copy what was made to NumPy arrays of shape ``(chains, count, ...)``."""
-    out: Record = jax.tree.map(lambda leaf: np.array(np.swapaxes(np.asarray(leaf)[:count], 0, 1)), record)
-    return out
+def _same_versions(path: Path, then: Mapping[str, str]) -> None:
+    now = package_versions()
+    changed = [f"{name} {then[name]}, now {now.get(name)}" for name in then if then[name] != now.get(name)]
+    if changed:
+        raise StoreError(
+            f"{path} was made with other versions ({'; '.join(changed)}), which may round differently, so that the draws "
+            "would not be those of one run. Go on in the old environment, or begin a new run."
+        )
 
 
-def _length(record: Record) -> int:
-    return int(jax.tree.leaves(record.position)[0].shape[1])
+def _state_like(kernel: Any, header: Mapping[str, Any], key: PRNGKeyArray) -> Any:
+    """Return shapes and dtypes of the state of one chain of this kernel."""
+    leaves = {name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, dtype, shape in header["like"]}  # type: ignore[no-untyped-call]
+    position = naming.decode(header["position"], leaves)
+    return jax.eval_shape(lambda position, key: kernel.init(position, key=key), position, key)
 
 
-def _joined(records: list[Record]) -> Record:
-    out: Record = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *records)
-    return out
-
-
-class _Note:
-    """What the display says beside the rate: acceptance, what went wrong, and R-hat."""
-
-    def __init__(self, rhat: LiveRhat | None) -> None:
-        self._rhat = rhat
-        self._totals: dict[str, float] = {}
-        self._draws = 0
-
-    def after(self, record: Record) -> str:
-        """Add a chunk, and return the text."""
-        words = []
-        self._draws += _length(record)
-        rates = record.stats.get("acceptance_rate")
-        if rates is not None:
-            self._totals["rate"] = self._totals.get("rate", 0.0) + float(np.mean(rates)) * _length(record)
-            words.append(f"accepted {self._totals['rate'] / self._draws:.2f}")
-        for name, label in (("diverging", "divergences"), ("cap_hit", "caps hit"), ("num_invalid", "invalid")):
-            self._totals[name] = self._totals.get(name, 0.0) + _sum_of(record.stats, name)
-            if self._totals[name]:
-                words.append(f"{label} {self._totals[name]:.0f}")
-        if self._rhat is not None:
-            self._rhat.add(record.position)
-            worst = self._rhat.worst()
-            if np.isfinite(worst):
-                words.append(f"R-hat {worst:.3f}")
-        return ", ".join(words)
-
-
-def _sum_of(stats: dict[str, Any], name: str) -> float:
-    """Add up a count: the total that the kernel reports, or else those of its parts."""
-    if name in stats:
-        return float(np.sum(stats[name]))
-    return float(sum(np.sum(values) for key, values in stats.items() if key.rsplit(".", 1)[-1] == name))
+def _watch_again(watch: Watch, disk: RunStore, count: int) -> None:
+    """Show a watch the draws that are on disk, in the pieces in which it would have seen them."""
+    arrays = disk.stored("draws")["position"]
+    first = 0
+    while first < count and not watch.is_satisfied():
+        last = min(count, watch.next if watch.next > first else count, first + MAX_SHOWN_AGAIN)
+        watch.add({name: array[:, first:last] for name, array in arrays.items()})
+        first = last
+    watch.is_satisfied()

@@ -40,7 +40,7 @@ def weighted(log_weight=None, draws=40):
 
 
 def test_shape_and_repr():
-    draws = made(tuned={"scale": np.array(0.5)}, interrupted=True)
+    draws = made(tuned={"scale": np.array(0.5)}, ending="interrupted")
     assert (draws.num_chains, draws.num_draws) == (4, 40)
     text = repr(draws)
     for part in (
@@ -239,7 +239,7 @@ def test_the_record_survives_a_file(tmp_path):
         warmup_stats={"lp": np.zeros((4, 2))},
         tuned={"parts.0.scale": np.eye(2)},
         seed=[1, 2**32 - 1],
-        interrupted=True,
+        ending="interrupted",
         claim=Claim(Exactness.BIASED, "is off", order="O(h)", bias=("step size",), spaces=frozenset({Space.REAL})),
     ).transform(lambda p: p["theta"])
     loaded = roundtrip(draws, tmp_path / "draws.nc")
@@ -251,7 +251,7 @@ def test_the_record_survives_a_file(tmp_path):
         "tune",
         "thin",
         "seconds",
-        "interrupted",
+        "ending",
         "versions",
         "warmup_counts",
     ):
@@ -261,7 +261,7 @@ def test_the_record_survives_a_file(tmp_path):
     np.testing.assert_array_equal(loaded.unconstrained["tau"], draws.unconstrained["tau"])
     assert loaded.kernel is None
     assert loaded.num_evals == draws.num_evals
-    assert set(loaded.versions) == {"ergodica", "jax", "numpy", "python"}
+    assert set(loaded.versions) == {"ergodica", "jax", "jaxlib", "numpy", "python"}
 
 
 def test_populations_and_weights_survive_a_file(tmp_path):

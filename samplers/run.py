@@ -1,0 +1,315 @@
+"""The host's half of a run: chunk after chunk, with what is shown, kept, stored, and asked in between."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from ergodica.samplers.chunks import Record, Tuned, begin_tuning, draw_chunk, finish_tuning, tune_chunk
+from ergodica.samplers.draws import COUNTS
+from ergodica.samplers.progress import LiveRhat, Reporter
+from ergodica.samplers.run_store import RunStore
+from ergodica.samplers.stopping import Watch
+from ergodica.samplers.tuning import Tuner
+
+__all__ = ["Ending", "Run", "buffer_capacity", "changed_leaves", "with_changed_leaves"]
+
+CHUNK_SECONDS = 0.5
+MIN_CAPACITY, MAX_CAPACITY = 64, 4096
+BUFFER_BYTES = 2**24
+
+Ending = Literal["complete", "precise", "interrupted"]
+
+
+def buffer_capacity(states: Any, longest: int) -> int:
+    """Return the length of the buffers: a power of two, so that runs of similar lengths share a program."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(states.position)) + 128
+    fitting = max(1, BUFFER_BYTES // size)
+    wanted = max(MIN_CAPACITY, 2 ** (longest - 1).bit_length())
+    return int(min(wanted, MAX_CAPACITY, 2 ** (fitting.bit_length() - 1)))
+
+
+class Run:
+    """Where a run stands, and how it goes on.
+
+    Parameters
+    ----------
+    kernel
+        The kernel, as it is tuned so far.
+    states
+        The states of the chains, stacked.
+    key
+        The key of the run.
+    capacity
+        Length of the buffers.
+    chunk
+        Most draws between two looks at the clock; ``None`` for half a second's worth.
+    reporter
+        The display.
+    store
+        Where draws go, if not into memory.
+    given
+        The kernel as the user gave it: what a store's checkpoints are compared with.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        states: Any,
+        key: PRNGKeyArray,
+        *,
+        capacity: int,
+        chunk: int | None,
+        reporter: Reporter,
+        store: RunStore | None = None,
+        given: Any = None,
+    ) -> None:
+        self.kernel, self.states, self.key = kernel, states, key
+        self.capacity, self.chunk, self.reporter = capacity, chunk, reporter
+        self.store, self.given = store, kernel if given is None else given
+        self.warmup_counts: dict[str, int] = {}
+
+    def _sizes(self, done: int, total: int, watch: Watch | None = None) -> Iterator[tuple[int, int]]:
+        """Yield how many steps are done and how many to make next."""
+        size = self.chunk or 32
+        while done < total:
+            size = min(size, self.capacity, total - done)
+            if watch is not None and watch.next > done:
+                size = min(size, watch.next - done)
+            began = time.monotonic()
+            yield done, size
+            done += size
+            if self.chunk is None:
+                fitting = int(size * CHUNK_SECONDS / max(time.monotonic() - began, 1e-9))
+                size = max(1, size // 8, min(size * 8, fitting))
+
+    def _commit(self, phase: str, steps: int, *, complete: bool = False, **trees: PyTree) -> None:
+        if self.store is not None:
+            counts = dict(self.warmup_counts)
+            self.store.commit(trees, phase=phase, steps=steps, complete=complete, warmup_counts=counts)
+
+    def warm_up(
+        self,
+        total: int,
+        tuner: Tuner | None,
+        *,
+        keep: bool,
+        thin: int = 1,
+        done: int = 0,
+        adaptation: Any = None,
+    ) -> Record | None:
+        """Make the steps before the first draw.
+
+        Parameters
+        ----------
+        total
+            How many.
+        tuner
+            What learns from them.
+        keep
+            Whether to keep them; every ``thin``-th.
+        thin
+            See ``keep``.
+        done, adaptation
+            Of a run that goes on: how many steps are made, and what the tuner carries.
+        """
+        if total == 0:
+            return None
+        self.reporter.start("warm-up", total)
+        kept: list[Record] = []
+        note = _Note(None)
+        tuned = None
+        if tuner is not None:
+            if adaptation is None:
+                tuned = begin_tuning(tuner, self.kernel, self.states, jnp.asarray(total, jnp.int32))
+            else:
+                tuned = Tuned(self.kernel, adaptation, self.states)
+        steps = done
+        try:
+            for start, size in self._sizes(done, total):
+                first, count = jnp.asarray(start, jnp.int32), jnp.asarray(size, jnp.int32)
+                if tuner is None:
+                    states, record = draw_chunk(
+                        self.kernel, self.states, self.key, first, count, capacity=self.capacity, thin=1
+                    )
+                    after = None
+                else:
+                    after, record = tune_chunk(tuner, tuned, self.key, first, count, capacity=self.capacity)
+                    states = after.states
+                host = _on_host(record, size)
+                thinned = _every(host, (thin - 1 - start) % thin, thin)
+                self._take(kept, "warmup", thinned if keep else None)
+                self.states, tuned, steps = states, after, start + size
+                for name in COUNTS:
+                    if name in host.stats:
+                        self.warmup_counts[name] = self.warmup_counts.get(name, 0) + int(host.stats[name].sum())
+                if self.store is not None and self.store.is_due:
+                    self._commit("warmup", steps, **self._warmup_trees(tuned))
+                self.reporter.update(start + size, note.after(host))
+        except KeyboardInterrupt:
+            self._settle(kept, "warmup", steps // thin if keep else 0)
+            self._commit("warmup", steps, **self._warmup_trees(tuned))
+            raise
+        if tuner is not None:
+            self.kernel, self.states = finish_tuning(tuner, tuned)
+        self._commit("draws", 0, **self._draw_trees())
+        return _joined(kept) if kept else None
+
+    def _take(self, kept: list[Record], phase: Literal["warmup", "draws"], record: Record | None) -> None:
+        if record is None or _length(record) == 0:
+            return
+        if self.store is None:
+            kept.append(record)
+        else:
+            self.store.append(phase, record)
+
+    def _settle(self, kept: list[Record], phase: Literal["warmup", "draws"], count: int, *, before: int = 0) -> None:
+        """Drop draws beyond ``count``: after an interrupt, those that the states do not account for."""
+        if self.store is not None:
+            self.store.drop_after(phase, count)
+        while sum(map(_length, kept)) > count - before:
+            kept.pop()
+
+    def _warmup_trees(self, tuned: Tuned | None) -> dict[str, PyTree]:
+        if tuned is None:
+            return {"states": self.states}
+        return {
+            "states": tuned.states,
+            "adaptation": tuned.adaptation,
+            "kernel": changed_leaves(self.given, tuned.kernel),
+        }
+
+    def _draw_trees(self) -> dict[str, PyTree]:
+        return {"states": self.states, "kernel": changed_leaves(self.given, self.kernel)}
+
+    def draw(
+        self, first: int, total: int, thin: int, *, done: int = 0, watch: Watch | None = None
+    ) -> tuple[Record | None, Ending]:
+        """Make the draws; step numbers go on from ``first``.
+
+        Parameters
+        ----------
+        first
+            Steps made in warm-up.
+        total
+            Most draws of each chain.
+        thin
+            Steps for each.
+        done
+            Of a run that goes on: draws that are made.
+        watch
+            Says when they are enough.
+
+        Returns
+        -------
+        record, ending
+            The draws, ``None`` if they are in the store; and why the run has ended.
+        """
+        self.reporter.start("draws", total)
+        kept: list[Record] = []
+        note = _Note(LiveRhat())
+        made = done
+        ending: Ending = "complete"
+        try:
+            for start, size in self._sizes(done, total, watch):
+                begin, count = jnp.asarray(first + start * thin, jnp.int32), jnp.asarray(size, jnp.int32)
+                states, record = draw_chunk(
+                    self.kernel, self.states, self.key, begin, count, capacity=self.capacity, thin=thin
+                )
+                host = _on_host(record, size)
+                self._take(kept, "draws", host)
+                self.states, made = states, start + size
+                if self.store is not None and self.store.is_due:
+                    self._commit("draws", made, **self._draw_trees())
+                self.reporter.update(made, note.after(host))
+                if watch is not None:
+                    watch.add(host.position)
+                    if watch.is_satisfied():
+                        ending = "precise"
+                        break
+        except KeyboardInterrupt:
+            self._settle(kept, "draws", made, before=done)
+            self._commit("draws", made, **self._draw_trees())
+            if not made:
+                raise
+            ending = "interrupted" if made < total else "complete"
+        else:
+            self._commit("draws", made, **self._draw_trees(), complete=True)
+        return (_joined(kept) if kept else None), ending
+
+
+def changed_leaves(before: Any, after: Any) -> dict[str, Any]:
+    """Return the leaves of a kernel that differ from those of another of the same kind, by number."""
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return {
+        f"{number:06d}": new
+        for number, (old, new) in enumerate(pairs)
+        if not np.array_equal(np.asarray(old), np.asarray(new), equal_nan=np.issubdtype(new.dtype, np.inexact))
+    }
+
+
+def with_changed_leaves(kernel: Any, changes: dict[str, Any]) -> Any:
+    """Undo :func:`changed_leaves`: return the kernel with other leaves."""
+    leaves, structure = jax.tree.flatten(kernel)
+    for number, value in changes.items():
+        leaves[int(number)] = jnp.asarray(value)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _on_host(record: Record, count: int) -> Record:
+    """Copy what was made to NumPy arrays of shape ``(chains, count, ...)``."""
+    out: Record = jax.tree.map(lambda leaf: np.array(np.swapaxes(np.asarray(leaf)[:count], 0, 1)), record)
+    return out
+
+
+def _every(record: Record, first: int, step: int) -> Record:
+    out: Record = jax.tree.map(lambda leaf: leaf[:, first::step], record)
+    return out
+
+
+def _length(record: Record) -> int:
+    return int(jax.tree.leaves(record.position)[0].shape[1])
+
+
+def _joined(records: list[Record]) -> Record:
+    out: Record = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *records)
+    return out
+
+
+class _Note:
+    """What the display says beside the rate: acceptance, what went wrong, and R-hat."""
+
+    def __init__(self, rhat: LiveRhat | None) -> None:
+        self._rhat = rhat
+        self._totals: dict[str, float] = {}
+        self._draws = 0
+
+    def after(self, record: Record) -> str:
+        """Add a chunk, and return the text."""
+        words = []
+        self._draws += _length(record)
+        rates = record.stats.get("acceptance_rate")
+        if rates is not None:
+            self._totals["rate"] = self._totals.get("rate", 0.0) + float(np.mean(rates)) * _length(record)
+            words.append(f"accepted {self._totals['rate'] / self._draws:.2f}")
+        for name, label in (("diverging", "divergences"), ("cap_hit", "caps hit"), ("num_invalid", "invalid")):
+            self._totals[name] = self._totals.get(name, 0.0) + _sum_of(record.stats, name)
+            if self._totals[name]:
+                words.append(f"{label} {self._totals[name]:.0f}")
+        if self._rhat is not None:
+            self._rhat.add(record.position)
+            worst = self._rhat.worst()
+            if np.isfinite(worst):
+                words.append(f"R-hat {worst:.3f}")
+        return ", ".join(words)
+
+
+def _sum_of(stats: dict[str, Any], name: str) -> float:
+    """Add up a count: the total that the kernel reports, or else those of its parts."""
+    if name in stats:
+        return float(np.sum(stats[name]))
+    return float(sum(np.sum(values) for key, values in stats.items() if key.rsplit(".", 1)[-1] == name))
