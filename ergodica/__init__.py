@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ergodica.samplers.gibbs.ising import IsingHeatBath as IsingHeatBath
     from ergodica.samplers.gibbs.potts import PottsHeatBath as PottsHeatBath
     from ergodica.samplers.gibbs.spin_sites import SquareLattice as SquareLattice
+    from ergodica.samplers.interop.blackjax import BlackJAXKernel as BlackJAXKernel
+    from ergodica.samplers.interop.blackjax import to_blackjax as to_blackjax
     from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
     from ergodica.samplers.interop.numpyro_model import model_density as model_density
     from ergodica.samplers.kernel import Kernel as Kernel
@@ -79,6 +81,7 @@ _NAMES_OF = {
     "ergodica.samplers.gibbs.ising": ("IsingHeatBath",),
     "ergodica.samplers.gibbs.potts": ("PottsHeatBath",),
     "ergodica.samplers.gibbs.spin_sites": ("SquareLattice",),
+    "ergodica.samplers.interop.blackjax": ("BlackJAXKernel", "to_blackjax"),
     "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
     "ergodica.samplers.interop.numpyro_model": ("model_density",),
     "ergodica.samplers.kernel": ("Kernel",),
