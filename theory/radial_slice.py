@@ -9,6 +9,7 @@ and autocorrelations are never negative. Polar slice sampling of a rotationally 
 ``p1(r) = r^(d-1) p(r)``, uniform slice sampling the one with ``r^(d-1)`` for the measure.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -192,3 +193,42 @@ def slice_ends(
     with np.errstate(divide="ignore"):
         whole = log_p1(np.full_like(depths, np.finfo(float).tiny)) > top - depths
     return np.where(whole, 0.0, left), right
+
+
+def uniform_slice_eigenvalue(dim: int, power: float = 2.0) -> float:
+    """Return the autocorrelation of ``|x|^k`` under ideal uniform slice sampling of ``exp(-c |x|^k)`` in ``R^d``.
+
+    Slices are balls, and ``|x'|^k = (|x|^k + E) U^(k/d)`` with an exponential ``E`` and a uniform ``U``: ``|x|^k`` is, up
+    to a constant, an eigenfunction with eigenvalue ``d / (d + k)``.
+
+    Parameters
+    ----------
+    dim
+        Dimension ``d``.
+    power
+        ``k``: 2 for a normal density, 1 for ``exp(-|x|)``.
+    """
+    if dim < 1 or not power > 0:
+        raise ValueError(f"dim has to be at least 1 and power positive; got dim={dim}, power={power}")
+    return dim / (dim + power)
+
+
+def elliptical_slice_eigenvalue(degree: int) -> float:
+    """Return the eigenvalue of elliptical slice sampling with a flat likelihood on polynomials of a degree.
+
+    A step is ``x' = x cos(t) + nu sin(t)`` with a uniform angle. On Hermite polynomials of degree ``k`` its eigenvalue is
+    the mean of ``cos(t)^k``: ``binom(k, k / 2) / 2^k`` if ``k`` is even, and 0 otherwise. Linear functions decorrelate in
+    one step, and ``|x|^2`` has autocorrelation 1/2, the largest.
+
+    Parameters
+    ----------
+    degree
+        ``k``, at least 0.
+
+    References
+    ----------
+    I. Murray, R. P. Adams and D. J. C. MacKay, 2010, AISTATS, arXiv:1001.0175, for the sampler.
+    """
+    if degree < 0:
+        raise ValueError(f"degree has to be at least 0; got {degree}")
+    return math.comb(degree, degree // 2) / 2**degree if degree % 2 == 0 else 0.0

@@ -4,8 +4,10 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import scipy.sparse
 
 from ergodica.theory.finite_chain import (
+    FiniteChain,
     asymptotic_covariance,
     asymptotic_variance,
     fundamental_matrix,
@@ -107,3 +109,172 @@ def test_what_is_no_reversible_chain_is_refused():
         stationary_law(np.ones((2, 3)))
     with pytest.raises(ValueError, match="positive weights"):
         asymptotic_covariance(GRAPH5, [1, 1, 1, 1, 0])
+
+
+R5 = np.array(
+    [
+        [0.5, 0.5, 0, 0, 0],
+        [0.25, 0.25, 0.5, 0, 0],
+        [0, 0.25, 0.5, 0.25, 0],
+        [0, 0, 0.5, 0.25, 0.25],
+        [0, 0, 0, 0.5, 0.5],
+    ]
+)
+X = np.arange(5.0)
+
+
+def guided5():
+    """Return the guided walk: (x, v) moves to (x + v, v) if accepted, else to (x, -v)."""
+    weights, matrix = [1, 2, 4, 2, 1], np.zeros((10, 10))
+    for x in range(5):
+        for b, v in enumerate((-1, 1)):
+            accept = min(1.0, weights[x + v] / weights[x]) if 0 <= x + v < 5 else 0.0
+            if accept > 0:
+                matrix[2 * x + b, 2 * (x + v) + b] += accept
+            matrix[2 * x + b, 2 * x + 1 - b] += 1 - accept
+    return matrix
+
+
+def test_golden_chain():
+    chain = FiniteChain(R5)
+    assert chain.reversible
+    assert chain.irreducible
+    assert chain.residual < 1e-15
+    np.testing.assert_allclose(chain.law, [0.1, 0.2, 0.4, 0.2, 0.1], atol=1e-15)
+    np.testing.assert_allclose(chain.spectrum.eigenvalues, [1, 0.75, 0.5, 0, -0.25], atol=1e-14)
+    for method in ("fundamental", "eigen"):
+        of_x = chain.asymptotic_variance(X, method)
+        np.testing.assert_allclose([of_x.value, of_x.variance, of_x.integrated_autocorrelation_time], [8.4, 1.2, 7])
+        np.testing.assert_allclose(chain.asymptotic_variance(X == 0, method).value, 0.354, rtol=1e-13)
+        assert of_x.residual < 1e-13
+    np.testing.assert_allclose(chain.mode_weights(X), [1.2, 0, 0, 0], atol=1e-14)
+    np.testing.assert_allclose(chain.mode_weights(X == 0), [1 / 30, 1 / 30, 1 / 60, 1 / 150], rtol=1e-13)
+    np.testing.assert_allclose(chain.variance_of_mean(X, 10), 0.5682182922, atol=5e-11)
+    np.testing.assert_allclose(chain.kemeny_constant(), 7.8, rtol=1e-13)
+    hitting = [[0, 2, 5, 12, 30], [18, 0, 3, 10, 28], [25, 7, 0, 7, 25], [28, 10, 3, 0, 18], [30, 12, 5, 2, 0]]
+    np.testing.assert_allclose(chain.hitting_times(), hitting, atol=1e-12)
+
+
+def test_guided_walk():
+    chain = FiniteChain(guided5())
+    x = np.repeat(X, 2)
+    assert not chain.reversible
+    np.testing.assert_allclose(reversibility_defect(chain.P, chain.law), 0.1, atol=1e-15)
+    # The period is 2, and time averages do not mind.
+    np.testing.assert_allclose(chain.asymptotic_variance(x).value, 2.4, rtol=1e-12)
+    np.testing.assert_allclose(chain.time_reversal().asymptotic_variance(x).value, 2.4, rtol=1e-12)
+    with pytest.raises(ValueError, match="needs a reversible chain"):
+        chain.asymptotic_variance(x, "eigen")
+
+
+@pytest.mark.parametrize("matrix", [R5, guided5(), GRAPH5])
+def test_variance_of_mean_by_brute_force(matrix):
+    chain = FiniteChain(matrix)
+    f = np.sin(np.arange(chain.size))
+    centred = f - chain.law @ f
+    lags = [chain.law * centred @ np.linalg.matrix_power(matrix, k) @ centred for k in range(3000)]
+    for n in (1, 2, 7, 3000):
+        brute = (n * lags[0] + 2 * sum((n - k) * lags[k] for k in range(1, n))) / n**2
+        np.testing.assert_allclose(chain.variance_of_mean(f, n), brute, rtol=1e-9)
+
+
+@hypothesis.given(chains(reversible=True))
+def test_both_routes_agree(matrix):
+    chain = FiniteChain(matrix)
+    f = np.cos(3.0 * np.arange(chain.size))
+    np.testing.assert_allclose(
+        chain.asymptotic_variance(f).value, chain.asymptotic_variance(f, "eigen").value, rtol=1e-10
+    )
+    rows = chain.hitting_times() @ chain.law
+    np.testing.assert_allclose(rows, chain.kemeny_constant(), rtol=1e-9)
+    np.testing.assert_allclose(rows, np.sum(1 / (1 - chain.spectrum.eigenvalues[1:])), rtol=1e-9)
+
+
+@hypothesis.given(chains())
+def test_hitting_times_solve_their_equation(matrix):
+    chain = FiniteChain(matrix)
+    times = chain.hitting_times()
+    back = 1 + matrix @ times
+    np.testing.assert_allclose(back - np.diag(np.diag(back)), times, rtol=1e-8)
+    np.testing.assert_allclose(np.diag(back), 1 / chain.law, rtol=1e-8)
+
+
+def test_long_run_covariance():
+    chain = FiniteChain(guided5())
+    f = np.random.default_rng(0).normal(size=(10, 3))
+    np.testing.assert_allclose(
+        chain.long_run_covariance(f), f.T @ asymptotic_covariance(chain.P, chain.law) @ f, atol=1e-12
+    )
+
+
+def test_edge_cases():
+    single = FiniteChain([[1.0]])
+    assert single.asymptotic_variance([3.0]).value == 0
+    assert np.isnan(single.asymptotic_variance([3.0]).integrated_autocorrelation_time)
+    assert single.kemeny_constant() == 0
+    constant = FiniteChain(R5).asymptotic_variance(np.full(5, 0.3))
+    assert constant.value == 0
+    assert np.isnan(constant.integrated_autocorrelation_time)
+    transient = FiniteChain([[0.5, 0.5, 0], [0, 0.25, 0.75], [0, 0.5, 0.5]])
+    recurrent, states = transient.recurrent()
+    assert states.tolist() == [1, 2]
+    f = np.array([7.0, 1.0, 3.0])
+    np.testing.assert_allclose(
+        transient.asymptotic_variance(f).value, recurrent.asymptotic_variance(f[1:]).value, rtol=1e-13
+    )
+    for quantity in (transient.hitting_times, transient.time_reversal, lambda: transient.spectrum):
+        with pytest.raises(ValueError, match="transient"):
+            quantity()
+    with pytest.raises(ValueError, match="2 closed classes"):
+        FiniteChain(np.eye(2))
+    with pytest.raises(ValueError, match="several closed classes"):
+        FiniteChain(np.eye(2), [1, 1])
+    with pytest.raises(ValueError, match="not stationary"):
+        FiniteChain(R5, np.ones(5))
+    with pytest.raises(ValueError, match="5 weights"):
+        FiniteChain(R5, [1, 2])
+    with pytest.raises(ValueError, match="5 states; got shape"):
+        FiniteChain(R5).asymptotic_variance([1.0, 2.0])
+    with pytest.raises(ValueError, match="methods are"):
+        FiniteChain(R5).asymptotic_variance(X, "guess")
+    with pytest.raises(ValueError, match="num_steps"):
+        FiniteChain(R5).variance_of_mean(X, 0)
+    with pytest.warns(RuntimeWarning, match="nearly reducible"):
+        FiniteChain([[1 - 1e-13, 1e-13], [1e-13, 1 - 1e-13]], [1, 1]).spectrum  # noqa: B018
+
+
+def lattice(size):
+    i = np.arange(size)
+    data = np.concatenate([np.full(size, 0.5), np.full(size, 0.2), np.full(size, 0.3)])
+    columns = np.concatenate([i, (i + 1) % size, (i - 1) % size])
+    return scipy.sparse.csr_array((data, (np.tile(i, 3), columns)), (size, size))
+
+
+def test_sparse_and_dense_agree():
+    graph = scipy.sparse.random_array((600, 600), density=0.01, rng=np.random.default_rng(3))
+    weights = graph + graph.T + scipy.sparse.eye_array(600)
+    matrix = scipy.sparse.csr_array(scipy.sparse.diags_array(1 / weights.sum(axis=1)) @ weights)
+    f = np.random.default_rng(4).normal(size=600)
+    sparse, dense = FiniteChain(matrix), FiniteChain(matrix.toarray())
+    assert not isinstance(sparse.P, np.ndarray)
+    assert sparse.reversible
+    one, other = sparse.asymptotic_variance(f), dense.asymptotic_variance(f)
+    assert (one.method, other.method) == ("conjugate gradients", "fundamental matrix")
+    np.testing.assert_allclose(one.value, other.value, rtol=1e-10)
+    np.testing.assert_allclose(sparse.variance_of_mean(f, 20), dense.variance_of_mean(f, 20), rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_states():
+    # A drifting walk on a ring: cosines are eigenfunctions of the symmetric part, and the chain is not reversible.
+    size = 100_000
+    chain = FiniteChain(lattice(size))
+    assert not chain.reversible
+    # A cosine of 1000 waves: with the eigenvalue z of its complex wave the variance is Re (1 + z) / (1 - z) / 2.
+    angle = 2 * np.pi * 1000 / size
+    z = 0.5 + 0.2 * np.exp(1j * angle) + 0.3 * np.exp(-1j * angle)
+    found = chain.asymptotic_variance(np.cos(angle * np.arange(size)))
+    assert found.method == "sparse LU"
+    np.testing.assert_allclose(found.value, 0.5 * ((1 + z) / (1 - z)).real, rtol=1e-8)
+    with pytest.raises(ValueError, match="at most 5000"):
+        chain.dense()

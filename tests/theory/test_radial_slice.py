@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from ergodica.theory.radial_slice import radial_slice_autocorrelation, radial_slice_spectrum, slice_ends
+from ergodica.theory.radial_slice import (
+    elliptical_slice_eigenvalue,
+    radial_slice_autocorrelation,
+    radial_slice_spectrum,
+    slice_ends,
+    uniform_slice_eigenvalue,
+)
 
 
 def gaussian(d):
@@ -75,3 +81,38 @@ def test_bad_input():
         slice_ends(lambda r: np.asarray(r) * 0.0, 0.0, np.array([1.0]))
     with pytest.raises(ValueError, match="non-negative"):
         slice_ends(gaussian(1), 0.0, np.array([-1.0]))
+
+
+@pytest.mark.parametrize(("d", "power"), [(1, 1.0), (1, 2.0), (3, 1.0), (7, 2.0)])
+def test_uniform_slices_of_powers(d, power):
+    # With t = |x|^k Gamma(d / k) and t' = (t + E) U^(k / d): the correlation by quadrature over t.
+    eigenvalue = uniform_slice_eigenvalue(d, power)
+    shape = d / power
+    node, weight = np.polynomial.laguerre.laggauss(60)
+    mass = weight * node ** (shape - 1)
+    mass /= mass.sum()
+    u = (np.arange(20_000) + 0.5) / 20_000
+    shrink = np.mean(u ** (power / d))
+    mean, moved = mass @ node, (node + 1) * shrink
+    found = mass @ ((node - mean) * (moved - mean)) / (mass @ (node - mean) ** 2)
+    assert found == pytest.approx(eigenvalue, rel=1e-3)
+    if d == 1:
+        # In one dimension uniform and polar slices are the same chain.
+        log_p = (lambda r: -r) if power == 1 else (lambda r: -(r**2) / 2)
+        statistic = None if power == 1 else np.square
+        assert radial_slice_autocorrelation(log_p, 0.0, statistic=statistic, num_levels=100) == pytest.approx(
+            eigenvalue, rel=1e-3
+        )
+
+
+def test_golden_slice_eigenvalues():
+    assert uniform_slice_eigenvalue(4, 1.0) == 4 / 5
+    assert uniform_slice_eigenvalue(4) == 4 / 6
+    assert [elliptical_slice_eigenvalue(k) for k in range(7)] == [1, 0, 0.5, 0, 0.375, 0, 0.3125]
+    angle = np.linspace(0, 2 * np.pi, 65)[:-1]
+    for k in range(20):
+        assert elliptical_slice_eigenvalue(k) == pytest.approx(np.mean(np.cos(angle) ** k), abs=1e-14)
+    with pytest.raises(ValueError, match="dim"):
+        uniform_slice_eigenvalue(0)
+    with pytest.raises(ValueError, match="degree"):
+        elliptical_slice_eigenvalue(-1)
