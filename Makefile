@@ -2,6 +2,9 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
+# Each worker is one thread: on a busy machine threads of linear algebra only get in each other's way.
+export OMP_NUM_THREADS ?= 1
+
 VENV_DEMO := .venv-demo
 VENV_TEST := .venv-test
 PIP_QUIET := --quiet --disable-pip-version-check

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.compose import repeat as repeat
     from ergodica.samplers.compose import tempered as tempered
     from ergodica.samplers.diffusion.reverse_diffusion import ReverseDiffusion as ReverseDiffusion
+    from ergodica.samplers.diffusion.reverse_diffusion_smc import ReverseDiffusionSMC as ReverseDiffusionSMC
     from ergodica.samplers.distributed.admm import ADMMSampler as ADMMSampler
     from ergodica.samplers.distributed.agents import ConvexAgents as ConvexAgents
     from ergodica.samplers.distributed.agents import QuadraticAgents as QuadraticAgents
@@ -72,6 +73,7 @@ _NAMES_OF = {
     "ergodica.samplers.claim": ("Claim", "Exactness", "Space"),
     "ergodica.samplers.compose": ("corrected", "cycle", "mixture", "on", "repeat", "tempered"),
     "ergodica.samplers.diffusion.reverse_diffusion": ("ReverseDiffusion",),
+    "ergodica.samplers.diffusion.reverse_diffusion_smc": ("ReverseDiffusionSMC",),
     "ergodica.samplers.distributed.admm": ("ADMMSampler",),
     "ergodica.samplers.distributed.agents": ("ConvexAgents", "QuadraticAgents"),
     "ergodica.samplers.draws": ("Draws",),

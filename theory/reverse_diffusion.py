@@ -19,6 +19,7 @@ __all__ = [
     "mixture_log_density",
     "mixture_score",
     "noised_mixture",
+    "rejection_acceptance",
     "reversed_variance",
     "weight_moment",
 ]
@@ -101,6 +102,33 @@ def mixture_score(x: ArrayLike, mixture: Mixture) -> Float[np.ndarray, "... d"]:
     logs, scores = _components(_points(x, mixture), mixture)
     share = np.exp(logs - np.logaddexp.reduce(logs, axis=-1)[..., None])
     return np.asarray(np.sum(share[..., None] * scores, axis=-2))
+
+
+def rejection_acceptance(
+    x: ArrayLike, t: float, mixture: tuple[ArrayLike, ArrayLike, ArrayLike], log_upper: float
+) -> float:
+    """Return the chance that a proposal ``y ~ N(x / a, (s / a^2) I)`` is accepted with probability ``gamma(y) / M``.
+
+    It is ``a^d p_t(x) / M``: what is proposed and accepted has the density ``N(y; x / a, s / a^2) gamma(y) / M``, which is
+    ``a^d N(x; a y, s) gamma(y) / M``.
+
+    Parameters
+    ----------
+    x
+        Point of shape ``(d,)``, or a number in one dimension.
+    t
+        Time.
+    mixture
+        Weights, means and covariances of ``gamma``, as for :func:`noised_mixture`.
+    log_upper
+        ``log M``, at least the largest log density.
+
+    References
+    ----------
+    Y. He, K. Rojas, M. Tao, NeurIPS 2024, arXiv:2402.17886.
+    """
+    noised = noised_mixture(*mixture, t)
+    return float(np.exp(mixture_log_density(x, noised) - noised.means.shape[1] * t - log_upper))
 
 
 def concavity_horizon(curvature: float) -> float:

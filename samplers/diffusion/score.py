@@ -91,20 +91,21 @@ class ScoreEstimate(NamedTuple):
         Shape ``(d,)``; always finite.
     log_density
         Log of an unbiased estimate of the density of ``X_t`` at ``x``, times the integral of ``gamma``: the average of
-        ``gamma`` over the importance draws, times ``exp(d t)``. NaN for a score that is given.
+        ``gamma`` over the importance draws (over the first batch of proposals, by rejection), times ``exp(d t)``. NaN for
+        a score that is given.
     ess
-        Effective number of importance draws.
+        Effective number of importance draws, or number of accepted ones.
     acceptance_rate
-        Mean over the inner chains; 1 without an accept test.
+        Mean over the inner chains or over the proposals; 1 without an accept test.
     step_size
         Step of the inner chains, to be handed to the next estimate.
     num_evals, num_grad_evals
         Evaluations of ``log gamma`` and of its gradient.
     num_invalid
-        Evaluations that gave NaN, ``+inf``, or a gradient that is not finite.
+        Evaluations that gave NaN, ``+inf``, or a gradient that is not finite; and proposals above a bound that was given.
     is_degenerate
-        Whether nothing was learnt (``gamma`` vanished at every draw, or the estimate was not finite), so that the
-        score is that of the standard normal law, ``-x``.
+        Whether nothing was learnt (``gamma`` vanished at every draw, no proposal was accepted, or the estimate was not
+        finite), so that the score is that of the standard normal law, ``-x``; or zero, by rejection.
     """
 
     score: Float[Array, " d"]

@@ -4,21 +4,17 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ergodica.samplers import inputs, random
-from ergodica.samplers.acceptance.independence import IndependenceState, decide_by_weights
+from ergodica.samplers import inputs
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
-from ergodica.samplers.acceptance.weights import WeightReport, report_weights
-from ergodica.samplers.corrected import MetropolisInfo, choose
-from ergodica.samplers.density import LogDensity, density_dtype, evaluate, optional_logdensity
+from ergodica.samplers.density import LogDensity, density_dtype, optional_logdensity
 from ergodica.samplers.held import Held, hold
-from ergodica.samplers.kernel import Claim, Exactness, Kernel, Space
+from ergodica.samplers.independence import IndependenceKernel
+from ergodica.samplers.kernel import Claim, Exactness, Space
 
 __all__ = ["FlowIndependence", "check_flow"]
 
@@ -53,7 +49,7 @@ def _hold_flow(flow: Any) -> Held:
     return hold(paramax.unwrap(flow))
 
 
-class FlowIndependence(Kernel[IndependenceState, MetropolisInfo]):
+class FlowIndependence(IndependenceKernel):
     """Exact, reversible independence Metropolis whose candidates come from a frozen normalizing flow.
 
     Parameters
@@ -111,92 +107,34 @@ class FlowIndependence(Kernel[IndependenceState, MetropolisInfo]):
         """Number of coordinates."""
         return math.prod(self.flow.get().shape)
 
-    def _log_flow(self, position: PyTree) -> Float[Array, ""]:
-        flow = self.flow.get()
-        flat, _ = ravel_pytree(position)
-        value: Array = flow.log_prob(flat.reshape(flow.shape))
-        return value.astype(density_dtype(position))
+    def check(self, position: PyTree) -> PyTree:
+        """Return a position as JAX arrays; real, and with as many coordinates as the flow.
 
-    def draw(self, key: PRNGKeyArray, like: PyTree) -> IndependenceState:
-        """Draw from the flow.
-
-        Parameters
-        ----------
-        key
-            Typed key.
-        like
-            Any position, for structure and dtypes.
-
-        Returns
-        -------
-        IndependenceState
-            The draw with both log densities; their difference is the log of its importance weight.
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not.
         """
-        flow = self.flow.get()
-        flat, unravel = ravel_pytree(like)
-        drawn, log_flow = flow.sample_and_log_prob(key)
-        position = unravel(drawn.reshape(flat.shape).astype(flat.dtype))
-        rounded = drawn.dtype != flat.dtype or any(leaf.dtype != flat.dtype for leaf in jax.tree.leaves(like))
-        if rounded:
-            # The density has to be that of the point that would be moved to.
-            log_flow = self._log_flow(position)
-        value, _ = evaluate(self._target(), position)
-        return IndependenceState(position, value, log_flow.astype(value.dtype))
-
-    def check_size(self, position: PyTree) -> None:
-        """Raise ``ValueError`` if the flow does not have as many coordinates as the position."""
+        position = inputs.real_position(position, "FlowIndependence")
         size = ravel_pytree(position)[0].size
         if size != self.dim:
             raise ValueError(
                 f"the flow has shape {self.flow.get().shape}, that is {self.dim} coordinates; the position has {size}"
             )
+        return position
 
-    def init(self, position: PyTree, *, key: PRNGKeyArray | None = None) -> IndependenceState:
-        """Return the state of a chain that starts at ``position``, where target and flow have to be positive."""
-        del key
-        position = inputs.real_position(position, "FlowIndependence")
-        self.check_size(position)
-        value = inputs.start_density(self._target(), position, "FlowIndependence")
-        log_flow = self._log_flow(position)
-        if inputs.is_concrete(log_flow) and not np.isfinite(np.asarray(log_flow)):
-            raise ValueError(
-                "FlowIndependence cannot start where its flow has no density, for it would never leave: the log "
-                f"density of the flow at {position} is {log_flow}. Start from a draw of the flow, or train it there."
-            )
-        return IndependenceState(position, value, log_flow)
+    def propose(self, key: PRNGKeyArray, like: PyTree) -> tuple[PyTree, Float[Array, ""]]:
+        """Draw from the flow; see :meth:`ergodica.samplers.independence.IndependenceKernel.propose`."""
+        flat, unravel = ravel_pytree(like)
+        drawn, log_flow = self.flow.get().sample_and_log_prob(key)
+        position = unravel(drawn.reshape(flat.shape).astype(flat.dtype))
+        rounded = drawn.dtype != flat.dtype or any(leaf.dtype != flat.dtype for leaf in jax.tree.leaves(like))
+        # The density has to be that of the point that would be moved to.
+        return position, self.log_proposal(position) if rounded else log_flow
 
-    def step(self, key: PRNGKeyArray, state: IndependenceState) -> tuple[IndependenceState, MetropolisInfo]:
-        """Draw a candidate from the flow, and accept or stay."""
-        key_propose, key_decide = random.split(key)
-        candidate = self.draw(key_propose, state.position)
-        accepted, probability, invalid = decide_by_weights(key_decide, self.rule, candidate, state)
-        info = MetropolisInfo(probability, accepted, jnp.asarray(1, jnp.int32), invalid.astype(jnp.int32))
-        return choose(accepted, candidate, state), info
-
-    def refresh(self, state: IndependenceState) -> IndependenceState:
-        """Recompute the log densities of target and flow at the state's position."""
-        value, _ = evaluate(self._target(), state.position)
-        return IndependenceState(state.position, value, self._log_flow(state.position))
-
-    def report(self, key: PRNGKeyArray, position: PyTree, *, num_draws: int = 1000) -> WeightReport:
-        """Draw from the flow and report the weights, with a warning if their tail is heavy.
-
-        Parameters
-        ----------
-        key
-            Typed key.
-        position
-            Any position, for structure and dtypes.
-        num_draws
-            Number of draws.
-        """
-        like = jax.tree.map(jnp.asarray, position)
-        self.check_size(like)
-        keys = random.split(key, inputs.static_count("num_draws", num_draws))
-        return report_weights(_log_weights(self, keys, like))
-
-
-@jax.jit
-def _log_weights(kernel: FlowIndependence, keys: PRNGKeyArray, like: PyTree) -> Float[Array, " n"]:
-    draws = jax.vmap(lambda key: kernel.draw(key, like))(keys)
-    return draws.logdensity - draws.log_proposal
+    def log_proposal(self, position: PyTree) -> Float[Array, ""]:
+        """Return the flow's log density at a position."""
+        flow = self.flow.get()
+        flat, _ = ravel_pytree(position)
+        value: Array = flow.log_prob(flat.reshape(flow.shape))
+        return value.astype(density_dtype(position))

@@ -1,5 +1,6 @@
 """Train a flow on the chains that it helps to move, then freeze it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,8 +16,9 @@ from ergodica.samplers.acceptance.independence import IndependenceState
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
 from ergodica.samplers.acceptance.weights import WeightReport
-from ergodica.samplers.density import LogDensity, as_logdensity
+from ergodica.samplers.density import LogDensity, as_logdensity, density_dtype
 from ergodica.samplers.flows.independence import FlowIndependence, check_flow
+from ergodica.samplers.flows.losses import forward_kl, reverse_kl
 from ergodica.samplers.kernel import Kernel
 
 __all__ = ["TrainedFlow", "TrainingLog", "train_while_sampling"]
@@ -29,6 +31,8 @@ class TrainingLog(NamedTuple):
     ----------
     loss
         Mean of ``-log q`` over the chains, before the cycle's last gradient step.
+    reverse_loss
+        Mean of ``log q - log gamma`` over draws of the flow then; NaN where it has no weight.
     local_acceptance_rate
         Of the local kernel; NaN if it reports none.
     flow_acceptance_rate
@@ -38,6 +42,7 @@ class TrainingLog(NamedTuple):
     """
 
     loss: Float[Array, " cycles"]
+    reverse_loss: Float[Array, " cycles"]
     local_acceptance_rate: Float[Array, " cycles"]
     flow_acceptance_rate: Float[Array, " cycles"]
     num_skipped: Int[Array, " cycles"]
@@ -81,15 +86,16 @@ def _trainable(flow: Any) -> tuple[Any, Any]:
     return eqx.partition(flow, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable))
 
 
-def _loss(params: Any, static: Any, points: Float[Array, "n d"]) -> Array:
-    flow = eqx.combine(params, static)
-    return -jnp.mean(flow.log_prob(points))
+Loss = Callable[[Any], tuple[Array, tuple[Array, Array]]]
+"""From the flow's parameters to the loss, and to the forward and the reverse divergence."""
 
 
-def _gradient_step(optimizer: Any, static: Any, points: Array, carry: tuple[Any, Any]) -> tuple[Any, Any, Array, Array]:
-    """Return parameters, optimizer state, loss, and whether the step was skipped."""
+def _gradient_step(
+    optimizer: Any, loss_of: Loss, carry: tuple[Any, Any]
+) -> tuple[Any, Any, tuple[Array, Array], Array]:
+    """Return parameters, optimizer state, the divergences, and whether the step was skipped."""
     params, memory = carry
-    loss, gradients = jax.value_and_grad(_loss)(params, static, points)
+    (loss, divergences), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
     finite = jnp.isfinite(loss)
     for leaf in jax.tree.leaves(gradients):
         finite = finite & jnp.all(jnp.isfinite(leaf))
@@ -99,7 +105,7 @@ def _gradient_step(optimizer: Any, static: Any, points: Array, carry: tuple[Any,
     params, memory = jax.tree.map(
         lambda new, old: jnp.where(finite, new, old), (new_params, new_memory), (params, memory)
     )
-    return params, memory, loss, ~finite
+    return params, memory, divergences, ~finite
 
 
 @jax.jit
@@ -121,14 +127,16 @@ def train_while_sampling(
     learning_rate: float = 1e-3,
     optimizer: Any = None,
     rule: RatioRule | None = None,
+    forward_weight: float | Callable[[Array], Array] = 1.0,
+    num_reverse_draws: int | None = None,
 ) -> TrainedFlow:
     """Run chains, train a flow on where they are, and let it propose to them; then freeze it.
 
     A cycle makes ``local_steps`` steps of the local kernel in every chain, one step of :class:`FlowIndependence` with
     the flow as it is, and ``gradient_steps`` steps that increase the flow's mean log density over the latest positions
-    (the forward Kullback-Leibler divergence). The first cycles are local only. While the flow learns from the chains
-    that it moves, the draws are only asymptotically those of the target, so that none is returned but the last; the
-    kernel that is returned has a frozen flow and is exact.
+    (the forward Kullback-Leibler divergence), or decrease a mixture of that divergence and the reverse one. The first
+    cycles are local only. While the flow learns from the chains that it moves, the draws are only asymptotically those
+    of the target, so that none is returned but the last; the kernel that is returned has a frozen flow and is exact.
 
     Parameters
     ----------
@@ -155,6 +163,13 @@ def train_while_sampling(
         An Optax transformation, to be used instead.
     rule
         Acceptance rule of the flow's candidates; default: Metropolis's.
+    forward_weight
+        Weight ``alpha`` in [0, 1] of the loss ``alpha KL(pi | q) + (1 - alpha) KL(q | pi)``; or a function from the share of
+        cycles that are done, from 0 to 1, to such a weight. With less than 1 the target has to be differentiable, and
+        positive wherever the flow is: steps with an infinite loss are skipped. The reverse divergence learns from the
+        density itself, also where no chain is; 0.9 is a good start.
+    num_reverse_draws
+        Draws of the flow for each gradient step of the reverse divergence. Default: the number of chains.
 
     Returns
     -------
@@ -175,13 +190,21 @@ def train_while_sampling(
     References
     ----------
     M. Gabrié, G. M. Rotskoff and E. Vanden-Eijnden, 2022, Adaptive Monte Carlo augmented with normalizing flows, PNAS
-    119, arXiv:2105.12603.
+    119, arXiv:2105.12603. The mixture of divergences: S. Samsonov, E. Lagutin, M. Gabrié, A. Durmus, A. Naumov and
+    E. Moulines, 2022, Local-global MCMC kernels, NeurIPS, arXiv:2111.02702.
     """
     check_flow(flow, "train_while_sampling")
     num_cycles = inputs.static_count("num_cycles", num_cycles)
     num_local_cycles = inputs.static_count("num_local_cycles", num_local_cycles, at_least=0)
     local_steps = inputs.static_count("local_steps", local_steps)
     gradient_steps = inputs.static_count("gradient_steps", gradient_steps)
+    if not callable(forward_weight) and not (isinstance(forward_weight, int | float) and 0 <= forward_weight <= 1):
+        raise ValueError(
+            "forward_weight has to be a number in [0, 1], or a function from the share of cycles done to one; got "
+            f"{forward_weight!r}"
+        )
+    if num_reverse_draws is not None:
+        num_reverse_draws = inputs.static_count("num_reverse_draws", num_reverse_draws)
     if logdensity is not None:
         local = local.bind(logdensity)
     elif getattr(local, "logdensity", None) is None:
@@ -198,7 +221,9 @@ def train_while_sampling(
         )
     count = next(iter(sizes))[0]
     one = jax.tree.map(lambda leaf: leaf[0], positions)
-    FlowIndependence(flow, chosen, target).check_size(one)
+    unravel = ravel_pytree(one)[1]
+    num_draws = count if num_reverse_draws is None else num_reverse_draws
+    FlowIndependence(flow, chosen, target).check(one)
 
     init_key, cycle_key, report_key = random.split(key, 3)
     states = _start(local, random.split(init_key, count), positions)
@@ -206,6 +231,10 @@ def train_while_sampling(
         inputs.finite_start(np.asarray(states.logdensity), positions, "train_while_sampling")
     params, static = _trainable(flow)
     optimizer = _optimizer(learning_rate, num_cycles * gradient_steps) if optimizer is None else optimizer
+
+    def flat_target(x: Array) -> Array:
+        flat = jnp.ravel(x).astype(density_dtype(one))
+        return target(unravel(flat)).astype(x.dtype)
 
     def flow_step(key: PRNGKeyArray, kernel: Kernel[Any, Any], params: Any, states: Any) -> tuple[Any, Array]:
         proposing = FlowIndependence(eqx.combine(params, static), chosen, target)
@@ -221,7 +250,9 @@ def train_while_sampling(
 
     def cycle(kernel: Kernel[Any, Any], carry: tuple[Any, Any, Any], index: Array) -> tuple[Any, TrainingLog]:
         states, params, memory = carry
-        local_key, flow_key = random.split(random.fold_in(cycle_key, index))
+        here = random.fold_in(cycle_key, index)
+        local_key, flow_key = random.split(here)
+        loss_key = random.fold_in(here, 2)
         states, info = jax.vmap(lambda k, s: kernel.run(k, s, local_steps))(random.split(local_key, count), states)
         local_rate = jnp.mean(getattr(info, "acceptance_rate", jnp.nan * jnp.ones(()))).astype(float)
         states, flow_rate = lax.cond(
@@ -231,12 +262,27 @@ def train_while_sampling(
         )
         points = jax.vmap(lambda at: ravel_pytree(at)[0])(states.position).reshape(count, *flow.shape)
 
-        def descend(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
-            params, memory, loss, skipped = _gradient_step(optimizer, static, points, carry)
-            return (params, memory), (loss.astype(float), skipped)
+        def divergences(params: Any, key: PRNGKeyArray) -> tuple[Array, tuple[Array, Array]]:
+            flow = eqx.combine(params, static)
+            forward = forward_kl(flow, points)
+            if not callable(forward_weight) and forward_weight == 1:
+                return forward, (forward, jnp.full_like(forward, jnp.nan))
+            alpha = jnp.asarray(forward_weight(index / num_cycles) if callable(forward_weight) else forward_weight)
+            reverse = reverse_kl(flow, flat_target, key, num_draws)
+            if not callable(forward_weight) and forward_weight == 0:
+                return reverse, (forward, reverse)
+            return alpha * forward + (1 - alpha) * reverse, (forward, reverse)
 
-        (params, memory), (losses, skipped) = lax.scan(descend, (params, memory), None, length=gradient_steps)
-        log = TrainingLog(losses[-1], local_rate, flow_rate, jnp.sum(skipped, dtype=jnp.int32))
+        def descend(carry: tuple[Any, Any], key: PRNGKeyArray) -> tuple[tuple[Any, Any], tuple[Any, Array]]:
+            params, memory, (forward, reverse), skipped = _gradient_step(
+                optimizer, lambda params: divergences(params, key), carry
+            )
+            return (params, memory), ((forward.astype(float), reverse.astype(float)), skipped)
+
+        (params, memory), ((losses, reverse_losses), skipped) = lax.scan(
+            descend, (params, memory), random.split(loss_key, gradient_steps)
+        )
+        log = TrainingLog(losses[-1], reverse_losses[-1], local_rate, flow_rate, jnp.sum(skipped, dtype=jnp.int32))
         return (states, params, memory), log
 
     @jax.jit

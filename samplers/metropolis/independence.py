@@ -10,19 +10,13 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
-from ergodica.samplers.acceptance.independence import (
-    IndependenceState,
-    SamplerWithDensity,
-    decide_by_weights,
-    proposal_density,
-)
+from ergodica.samplers.acceptance.independence import SamplerWithDensity, proposal_density
 from ergodica.samplers.acceptance.metropolis import as_ratio_rule
 from ergodica.samplers.acceptance.rule import RatioRule
-from ergodica.samplers.acceptance.weights import WeightReport, report_weights
-from ergodica.samplers.corrected import MetropolisInfo, choose
-from ergodica.samplers.density import LogDensity, density_dtype, evaluate, optional_logdensity
+from ergodica.samplers.density import LogDensity, density_dtype, optional_logdensity
 from ergodica.samplers.held import Held, hold
-from ergodica.samplers.kernel import Claim, Exactness, Kernel
+from ergodica.samplers.independence import IndependenceKernel
+from ergodica.samplers.kernel import Claim, Exactness
 
 __all__ = ["CategoricalProposal", "IndependenceMetropolis", "NormalProposal"]
 
@@ -119,7 +113,7 @@ def _hold_proposal(proposal: Any) -> Held:
     return hold(proposal)
 
 
-class IndependenceMetropolis(Kernel[IndependenceState, MetropolisInfo]):
+class IndependenceMetropolis(IndependenceKernel):
     """Exact, reversible Metropolis-Hastings whose candidates do not depend on the position.
 
     Parameters
@@ -170,39 +164,21 @@ class IndependenceMetropolis(Kernel[IndependenceState, MetropolisInfo]):
             reversible=True,
         )
 
-    def init(self, position: PyTree, *, key: PRNGKeyArray | None = None) -> IndependenceState:
-        """Return the state of a chain that starts at ``position``, where target and proposal have to be positive."""
-        del key
+    def check(self, position: PyTree) -> PyTree:
+        """Return a position as JAX arrays; its leaves are all integers, or all real.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not.
+        """
         leaves = jax.tree.leaves(position)
         discrete = bool(leaves) and all(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in leaves)
         check = inputs.integer_position if discrete else inputs.real_position
-        position = check(position, "IndependenceMetropolis")
-        dtype = density_dtype(position)
-        value = inputs.start_density(self._target(), position, "IndependenceMetropolis", dtype)
-        log_proposal = proposal_density(self.proposal.get(), position, dtype)
-        if inputs.is_concrete(log_proposal) and not np.isfinite(np.asarray(log_proposal)):
-            raise ValueError(
-                "IndependenceMetropolis cannot start where its proposal has no density, for it would never leave: the "
-                f"log density of the proposal at {position} is {log_proposal}. Start from a draw of the proposal, or "
-                "widen it."
-            )
-        return IndependenceState(position, value, log_proposal)
+        return check(position, "IndependenceMetropolis")
 
-    def draw(self, key: PRNGKeyArray, like: PyTree) -> IndependenceState:
-        """Draw from the proposal.
-
-        Parameters
-        ----------
-        key
-            Typed key.
-        like
-            Any position, for structure and dtypes.
-
-        Returns
-        -------
-        IndependenceState
-            The draw with both log densities; their difference is the log of its importance weight.
-        """
+    def propose(self, key: PRNGKeyArray, like: PyTree) -> tuple[PyTree, Float[Array, ""]]:
+        """Draw from the proposal; see :meth:`ergodica.samplers.independence.IndependenceKernel.propose`."""
         proposal: SamplerWithDensity = self.proposal.get()
         drawn = proposal.sample(key)
         shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (drawn, like))
@@ -210,42 +186,8 @@ class IndependenceMetropolis(Kernel[IndependenceState, MetropolisInfo]):
             raise TypeError(f"the proposal draws arrays of shapes {shapes}, but the position has {wanted}")
         # The density is that of the point that would be moved to, after rounding to the dtype of the position.
         position = jax.tree.map(lambda new, old: new.astype(old.dtype), drawn, like)
-        dtype = density_dtype(position)
-        value, _ = evaluate(self._target(), position, dtype)
-        return IndependenceState(position, value, proposal_density(proposal, position, dtype))
+        return position, self.log_proposal(position)
 
-    def step(self, key: PRNGKeyArray, state: IndependenceState) -> tuple[IndependenceState, MetropolisInfo]:
-        """Draw a candidate, and accept or stay."""
-        key_propose, key_decide = random.split(key)
-        candidate = self.draw(key_propose, state.position)
-        accepted, probability, invalid = decide_by_weights(key_decide, self.rule, candidate, state)
-        info = MetropolisInfo(probability, accepted, jnp.asarray(1, jnp.int32), invalid.astype(jnp.int32))
-        return choose(accepted, candidate, state), info
-
-    def refresh(self, state: IndependenceState) -> IndependenceState:
-        """Recompute both log densities at the state's position."""
-        dtype = density_dtype(state.position)
-        value, _ = evaluate(self._target(), state.position, dtype)
-        return IndependenceState(state.position, value, proposal_density(self.proposal.get(), state.position, dtype))
-
-    def report(self, key: PRNGKeyArray, position: PyTree, *, num_draws: int = 1000) -> WeightReport:
-        """Draw from the proposal and report its weights, with a warning if their tail is heavy.
-
-        Parameters
-        ----------
-        key
-            Typed key.
-        position
-            Any position, for structure and dtypes.
-        num_draws
-            Number of draws.
-        """
-        keys = random.split(key, inputs.static_count("num_draws", num_draws))
-        like = jax.tree.map(jnp.asarray, position)
-        return report_weights(_log_weights(self, keys, like))
-
-
-@jax.jit
-def _log_weights(kernel: IndependenceMetropolis, keys: PRNGKeyArray, like: PyTree) -> Float[Array, " n"]:
-    draws = jax.vmap(lambda key: kernel.draw(key, like))(keys)
-    return draws.logdensity - draws.log_proposal
+    def log_proposal(self, position: PyTree) -> Float[Array, ""]:
+        """Return the proposal's log density at a position."""
+        return proposal_density(self.proposal.get(), position, density_dtype(position))

@@ -9,7 +9,8 @@ import pytest
 from jax.tree_util import Partial
 
 from ergodica.samplers.claim import Exactness
-from ergodica.samplers.diffusion.reverse_diffusion import ReverseDiffusion, geometric_times
+from ergodica.samplers.diffusion.rejection_score import RejectionScore
+from ergodica.samplers.diffusion.reverse_diffusion import ReverseDiffusion, geometric_times, zod_times
 from ergodica.samplers.diffusion.score import GivenScore, ImportanceScore, LangevinScore
 from ergodica.validation.cases.diffusion import CASES
 from ergodica.validation.evidence import run_check
@@ -195,14 +196,34 @@ def test_invalid_densities_are_counted():
 def test_inner_by_name(kernel):
     assert isinstance(kernel.inner, ImportanceScore | LangevinScore)
     assert ReverseDiffusion("ula").inner.adjusted is False
+    assert isinstance(ReverseDiffusion("reject").inner, RejectionScore)
     assert kernel.times.shape == (51,)
 
 
-@pytest.mark.parametrize("name", list(CHECKS))
+@pytest.mark.parametrize("name", [name for name in CHECKS if "reject" not in name])
 def test_right_kernel_passes(name):
     # False alarm at most 1e-6 each.
     evidence = run_check(CHECKS[name], small(), name="reverse-diffusion", key=jax.random.key(5))
     assert evidence.passed, evidence.details
+
+
+@pytest.mark.parametrize(
+    ("horizon", "end", "num_steps"), [(2.0, 5e-3, 25), (5.0, 1e-3, 50), (1.1, 0.9, 1), (10.0, 0.1, 3)]
+)
+def test_zod_grid(horizon, end, num_steps):
+    # From the end: steps of c t while they stay below 1, then equal ones.
+    c = 1.6 * (np.exp(np.log(horizon / end) / num_steps) - 1)
+    expected = [end]
+    while expected[-1] * (1 + c) < 1:
+        expected.append(expected[-1] * (1 + c))
+    rest = num_steps + 1 - len(expected)
+    expected += [expected[-1] + (horizon - expected[-1]) * (i + 1) / rest for i in range(rest)]
+    times = np.asarray(zod_times(horizon, end, num_steps))
+    assert times.shape == (num_steps + 1,)
+    np.testing.assert_allclose(times, expected[::-1], rtol=1e-12)
+    if (horizon, end, num_steps) == (2.0, 5e-3, 25):
+        np.testing.assert_allclose(times[-2] / times[-1], 1.433304, rtol=1e-6)
+        assert np.sum(times < 0.775) == 15
 
 
 LAW = "normal draws: exact score, law by recursion"
@@ -287,6 +308,9 @@ def test_inner_chains_find_both_modes(inner):
         (lambda: ReverseDiffusion(num_start_steps=0), ValueError, "num_start_steps"),
         (lambda: geometric_times(0.1, 0.2), ValueError, "horizon > end"),
         (lambda: geometric_times(num_steps=0), ValueError, "num_steps"),
+        (lambda: zod_times(0.5), ValueError, "horizon > 1"),
+        (lambda: zod_times(2.0, 1.0), ValueError, "horizon > 1"),
+        (lambda: zod_times(num_steps=0), ValueError, "num_steps"),
         (lambda: small(logdensity=3.0), TypeError, "callable"),
         (lambda: small(logdensity=gaussian).init({"a": jnp.arange(2), "b": jnp.zeros(1)}), TypeError, "dtype"),
         (lambda: small(logdensity=lambda x: -jnp.inf * x[0] ** 0).init(jnp.ones(1)), ValueError, "-inf"),

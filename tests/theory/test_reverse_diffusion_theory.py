@@ -8,6 +8,7 @@ from ergodica.theory.reverse_diffusion import (
     mixture_log_density,
     mixture_score,
     noised_mixture,
+    rejection_acceptance,
     reversed_variance,
     weight_moment,
 )
@@ -28,6 +29,26 @@ def test_golden_scores(x, t, score, log_density):
     noised = noised_mixture(*MIXTURE, t)
     assert mixture_score(x, noised)[0] == pytest.approx(score, abs=5e-9)
     assert mixture_log_density(x, noised) == pytest.approx(log_density, abs=5e-9)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "acceptance"), [(0.5, 1.0, 0.15131290), (1.0, 0.5, 0.11050784), (0.0, 2.0, 0.10048331)]
+)
+def test_golden_acceptance(x, t, acceptance):
+    y = np.linspace(3.99, 4.01, 100_001)
+    logs = mixture_log_density(y[:, None], noised_mixture(*MIXTURE, 0.0))
+    assert rejection_acceptance(x, t, MIXTURE, logs.max()) == pytest.approx(acceptance, abs=1e-8)
+
+
+def test_acceptance_is_the_mean_over_proposals_in_two_dimensions():
+    law = ([0.4, 0.6], [[0.0, 1.0], [1.0, -1.0]], [0.5 * np.eye(2), np.diag([1.0, 0.3])])
+    x, t = np.array([0.3, -0.2]), 0.6
+    z = np.linspace(-8, 8, 401)
+    grid = np.stack(np.meshgrid(z, z), axis=-1)
+    y = (x + np.sqrt(-np.expm1(-2 * t)) * grid) * np.exp(t)
+    gamma = np.exp(mixture_log_density(y, noised_mixture(*law, 0.0)))
+    mean = np.sum(gamma * np.exp(-0.5 * np.sum(grid**2, axis=-1))) / (2 * np.pi) * (z[1] - z[0]) ** 2
+    assert rejection_acceptance(x, t, law, 0.0) == pytest.approx(mean, rel=1e-9)
 
 
 def test_score_is_the_gradient_in_several_dimensions():

@@ -11,20 +11,20 @@ from ergodica.samplers.flows.independence import FlowIndependence
 class WithoutLogDeterminant(FlowIndependence):
     """Takes the density of the base law for that of the flow."""
 
-    def _log_flow(self, position):
+    def log_proposal(self, position):
         flow = self.flow.get()
         return flow.base_dist.log_prob(flow.bijection.inverse(position.reshape(flow.shape)))
 
-    def draw(self, key, like):
+    def propose(self, key, like):
         position = self.flow.get().sample(key).reshape(like.shape)
-        return IndependenceState(position, evaluate(self._target(), position)[0], self._log_flow(position))
+        return position, self.log_proposal(position)
 
 
 class WrongPoint(FlowIndependence):
     """Evaluates the flow at the position instead of at the candidate."""
 
     def draw(self, key, like):
-        return super().draw(key, like)._replace(log_proposal=self._log_flow(like))
+        return super().draw(key, like)._replace(log_proposal=self.log_proposal(like))
 
 
 class RecentredFlow(FlowIndependence):
@@ -32,7 +32,7 @@ class RecentredFlow(FlowIndependence):
 
     def draw(self, key, like):
         shifted = super().draw(key, like).position + 0.6 * like
-        return IndependenceState(shifted, evaluate(self._target(), shifted)[0], self._log_flow(shifted - 0.6 * like))
+        return IndependenceState(shifted, evaluate(self._target(), shifted)[0], self.log_proposal(shifted - 0.6 * like))
 
 
 class AcceptsByWeight(FlowIndependence):

@@ -27,6 +27,7 @@ def continuous() -> list[Kernel[Any, Any]]:
         ergodica.ReverseDiffusion(LangevinScore(adjusted=False, smoothness=2.0)),
         ergodica.ReverseDiffusion(ImportanceScore(32)),
         ergodica.ReverseDiffusion(GivenScore(lambda x, t: -x)),
+        ergodica.ReverseDiffusionSMC(ergodica.ReverseDiffusion("reject"), threshold=0.5),
         ergodica.tempered(ergodica.RandomWalk(0.5), 2.0),
     ]
 

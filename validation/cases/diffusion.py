@@ -9,19 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy import special
+from scipy import special, stats
 
 from ergodica.samplers import random
+from ergodica.samplers.diffusion.rejection_score import RejectionScore
 from ergodica.samplers.diffusion.reverse_diffusion import ReverseDiffusion, geometric_times
+from ergodica.samplers.diffusion.reverse_diffusion_smc import ReverseDiffusionSMC
 from ergodica.samplers.diffusion.score import GivenScore, ImportanceScore, LangevinScore, Posterior
 from ergodica.theory.reverse_diffusion import (
     mixture_log_density,
     mixture_score,
     noised_mixture,
+    rejection_acceptance,
     reversed_variance,
     weight_moment,
 )
-from ergodica.validation.evalues import mean_log_evalue
+from ergodica.validation.evalues import bounded_mean_log_evalue, mean_log_evalue
 from ergodica.validation.evidence import Case, Check, Outcome
 from ergodica.validation.normal_draws import normal_pvalues
 from ergodica.validation.replicates import Replicates
@@ -29,6 +32,7 @@ from ergodica.validation.sequential import sequential
 
 _ALPHA = 1e-6
 _MIXTURE = (np.array([0.3, 0.7]), np.array([-4.0, 4.0]), np.array([1.0, 0.36]))
+_POINTS = ((0.5, 1.0), (1.0, 0.5), (-1.2, 0.25), (0.0, 2.0))
 
 
 def _normal_logdensity(variance: Array, x: Array) -> Array:
@@ -132,10 +136,9 @@ def _scores_are_unbiased(subject: Any, key: PRNGKeyArray) -> Outcome:
     num_draws = 16
     logdensity = Partial(_mixture_logdensity, *(jnp.asarray(value) for value in _MIXTURE))
     kernel = dataclasses.replace(subject, inner=ImportanceScore(num_draws), logdensity=logdensity)
-    points = ((0.5, 1.0), (1.0, 0.5), (-1.2, 0.25), (0.0, 2.0))
     n = 5000
     logs, seen = [], []
-    for index, (x, t) in enumerate(points):
+    for index, (x, t) in enumerate(_POINTS):
         noised = noised_mixture(*_MIXTURE, t)
         density = float(np.exp(mixture_log_density(x, noised)))
         slope = density * float(mixture_score(x, noised)[0])
@@ -170,7 +173,7 @@ def _scores_are_unbiased(subject: Any, key: PRNGKeyArray) -> Outcome:
 def _inner_chains_keep_their_law(subject: Any, key: PRNGKeyArray) -> Outcome:
     """On a normal target, chains from exact posterior draws stay there (MALA), or follow a known recursion (ULA)."""
     inner = subject.inner if isinstance(subject.inner, LangevinScore) else LangevinScore()
-    inner = LangevinScore(
+    inner = type(inner)(
         inner.adjusted, inner.num_draws, inner.num_chains, 8, inner.form, 1.0, inner.target_acceptance, 0.0
     )
     variance, x, t = 0.7, 1.3, 0.4
@@ -198,6 +201,124 @@ def _inner_chains_keep_their_law(subject: Any, key: PRNGKeyArray) -> Outcome:
     )
 
 
+def _with_upper(subject: Any, upper: float, **sizes: int) -> Any:
+    """Return the subject with the mixture as target and scores by rejection, of the subject's own kind if it has one."""
+    kind = type(subject.inner) if isinstance(subject.inner, RejectionScore) else RejectionScore
+    logdensity = Partial(_mixture_logdensity, *(jnp.asarray(value) for value in _MIXTURE))
+    return dataclasses.replace(subject, inner=kind(upper=upper, **sizes), logdensity=logdensity)
+
+
+def _peak() -> float:
+    """Return the largest log density of the mixture, rounded up."""
+    y = np.linspace(3.9, 4.1, 20_001)
+    return float(mixture_log_density(y[:, None], noised_mixture(*_MIXTURE, 0.0)).max()) + 1e-9
+
+
+def _rejection_accepts(subject: Any, key: PRNGKeyArray) -> Outcome:
+    """Hold the number of proposals accepted against the binomial law with the probability in closed form."""
+    n, upper = 50_000, _peak()
+    kernel = _with_upper(subject, upper, num_draws=n, max_proposals=n, batch_size=n)
+    smallest, details = 1.0, ""
+    for index, (x, t) in enumerate(_POINTS):
+        estimate = kernel.score(random.fold_in(key, index), jnp.array([x]), t)
+        expected = rejection_acceptance(x, t, _MIXTURE, upper)
+        accepted = round(float(estimate.acceptance_rate) * n)
+        pvalue = float(stats.binomtest(accepted, n, expected).pvalue) * len(_POINTS)
+        if pvalue < smallest or not details:
+            smallest, details = (
+                min(pvalue, 1.0),
+                f"at x={x}, t={t}: accepted {accepted / n:.5g}, expected {expected:.5g}",
+            )
+    return Outcome(smallest, _ALPHA, smallest > _ALPHA, _ALPHA, details)
+
+
+def _rejection_scores_are_unbiased(subject: Any, key: PRNGKeyArray) -> Outcome:
+    """Compare the mean of scores from at least eight exact draws with the score."""
+    draws, n = 8, 2000
+    # Of 4096 proposals fewer than eight are accepted with probability below 1e-40.
+    kernel = _with_upper(subject, _peak(), num_draws=draws, max_proposals=4096, batch_size=64)
+    z = np.linspace(-12, 12, 20_001)
+    logs, seen = [], []
+    for index, (x, t) in enumerate(_POINTS):
+        exact = float(mixture_score(x, noised_mixture(*_MIXTURE, t))[0])
+        s = -np.expm1(-2 * t)
+        y = (x + np.sqrt(s) * z) * np.exp(t)
+        law = np.exp(mixture_log_density(y[:, None], noised_mixture(*_MIXTURE, 0.0)) - z**2 / 2)
+        law /= law.sum()
+        variance = float(law @ z**2 - (law @ z) ** 2) / s / draws
+
+        def experiment(key: PRNGKeyArray, x: float = x, t: float = t) -> Array:
+            return kernel.score(key, jnp.array([x]), t).score[0]
+
+        scores = Replicates(experiment)(random.fold_in(key, index), n)
+        ok = np.all(np.isfinite(scores))
+        logs.append(mean_log_evalue(scores - exact, variance, _ALPHA) if ok else np.inf)
+        seen.append((logs[-1], f"score at x={x}, t={t}: {np.mean(scores):.5g}, expected {exact:.5g}"))
+    bound = float(np.log(1 / _ALPHA))
+    statistic = float(special.logsumexp(logs) - np.log(len(logs)))
+    return Outcome(statistic, bound, statistic < bound, _ALPHA, max(seen)[1])
+
+
+def _levels_logdensity(dim: int, x: Array) -> Array:
+    """Return the log of the standard normal density times 1, 1/2 or 0: above 0, above -1 and below."""
+    level = jnp.where(x[0] > 0, 0.0, jnp.where(x[0] > -1, jnp.log(0.5), -jnp.inf))
+    return level - 0.5 * jnp.sum(x**2) - 0.5 * dim * jnp.log(2 * jnp.pi)
+
+
+def _linear_score(slope: Array, x: Array, t: Array) -> Array:
+    return -slope * x + 0 * t
+
+
+def _populations_are_proper(
+    threshold: float, *, particles: int = 8, dim: int = 2, steps: int = 4, n: int = 20_000
+) -> Callable[[Any, PRNGKeyArray], Outcome]:
+    """Make a test of ``E[W] = Z`` and of ``E[W mean 1(x > 0)]``, for a target where ``W`` is bounded.
+
+    The density is the standard normal one times a level, the start is standard normal to the last bit, and the score is
+    linear with the slope for which a step has the mean of the noising that keeps the standard normal law, and a larger
+    variance. Then a step of length ``h`` weighs at most ``e^(dim h)`` but for the levels: ``1`` at most at the end of a
+    stretch between two resamplings, and ``level^-b`` at its start.
+    """
+
+    def run(subject: Any, key: PRNGKeyArray) -> Outcome:
+        h = 0.2
+        times = 20.0 - h * np.arange(steps + 1)
+        inner = GivenScore(Partial(_linear_score, jnp.asarray(0.5 * (1 + np.exp(-h)))))
+        diffusion = dataclasses.replace(
+            subject.diffusion, inner=inner, times=jnp.asarray(times), start="gaussian", logdensity=None
+        )
+        kernel = dataclasses.replace(subject, diffusion=diffusion, threshold=jnp.asarray(threshold))
+        kernel = kernel.bind(Partial(_levels_logdensity, dim))
+        begin = kernel.init(jnp.ones((particles, dim)))
+
+        def experiment(key: PRNGKeyArray) -> tuple[Array, Array]:
+            state, info = kernel.step(key, begin)
+            return info.log_weight, jnp.mean(state.position[:, 0] > 0)
+
+        log_weights, right = Replicates(experiment)(key, n)
+        powers = np.expm1(2 * (times[0] - times)) / np.expm1(2 * (times[0] - times[-1]))
+        largest = float(np.exp(dim * h * steps + np.log(2) * powers[:-1].sum()))
+        normaliser = 0.5 + 0.5 * (0.5 - special.ndtr(-1.0))
+        bound = float(np.log(1 / _ALPHA))
+        weights = np.exp(log_weights)
+        if not np.all(weights <= largest * (1 + 1e-9)):
+            return Outcome(
+                np.inf, bound, False, _ALPHA, f"a weight is {weights.max():.4g}; it is at most {largest:.4g}"
+            )
+        logs = [
+            bounded_mean_log_evalue((weights - normaliser) / (1.001 * largest)),
+            bounded_mean_log_evalue((weights * right - 0.5) / (1.001 * largest)),
+        ]
+        statistic = float(special.logsumexp(logs) - np.log(2))
+        details = (
+            f"mean weight {weights.mean():.4g} +- {weights.std() / np.sqrt(n):.2g}, expected {normaliser:.4g}; mean weighted "
+            f"share of x > 0 {np.mean(weights * right):.4g}, expected 0.5; {n} populations"
+        )
+        return Outcome(statistic, bound, statistic < bound, _ALPHA, details)
+
+    return run
+
+
 CASES: tuple[Case, ...] = (
     Case(
         name="reverse-diffusion",
@@ -223,6 +344,18 @@ CASES: tuple[Case, ...] = (
             ),
             Check("unbiased: density and gradient from importance draws", _scores_are_unbiased, 2.0),
             Check("normal draws: inner chains", _inner_chains_keep_their_law, 2.0),
+            Check("rejection: acceptance in closed form", _rejection_accepts, 2.0),
+            Check("unbiased: scores by rejection", _rejection_scores_are_unbiased, 3.0),
+        ),
+    ),
+    Case(
+        name="reverse-diffusion-smc",
+        subject=ReverseDiffusionSMC,
+        example=lambda: ReverseDiffusionSMC(ReverseDiffusion()),
+        checks=(
+            Check("weights: E[W] = Z, never resampled", _populations_are_proper(0.0), 2.0),
+            Check("weights: E[W] = Z, resampled now and then", _populations_are_proper(0.9), 2.0),
+            Check("weights: E[W] = Z, resampled at every step", _populations_are_proper(1.0), 2.0),
         ),
     ),
 )
