@@ -6,7 +6,9 @@ as there the estimate means nothing. Samplers that take a centre, a covariance o
 coordinate slices, and keep them. Walkers of ensembles keep their identity and count as chains. The libraries emcee, zeus
 and PyMC take part where they are installed. Ratios are to Gibbsian polar slice sampling in the same run.
 
-Run ``python benchmarks/slicing.py`` for all targets, or with ``--quick`` for a glance.
+Run ``python benchmarks/slicing.py`` for all targets, or with ``--quick`` for a glance. ``--time`` prints microseconds
+a step instead, of the same algorithm here and in BlackJAX, for one chain and for sixteen: the smallest of several runs
+in turn.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import numpy as np
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
 from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
 from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice
+from ergodica.samplers.slicing.hyperrectangle import HyperrectangleSlice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,7 @@ def samplers(problem: Problem, parameters: Any) -> dict[str, Callable[[int, int]
     in_jax("ergodica GPSS", lambda f, m, L: GibbsianPolarSlice(3.0, center=m, scale=L).bind(f))
     in_jax("ergodica hit-and-run", lambda f, _, L: HitAndRunSlice(3.0 / problem.dim**0.5, scale=L).bind(f))
     in_jax("ergodica coordinate", lambda f, _, L: CoordinateSlice(widths(L)).bind(f))
+    in_jax("ergodica hyperrectangle", lambda f, _, L: HyperrectangleSlice(2 * widths(L)).bind(f))
 
     if importlib.util.find_spec("blackjax"):
         import blackjax
@@ -244,15 +248,74 @@ def smallest_ess(draws: np.ndarray) -> float:
     return smallest if smallest >= 4 * draws.shape[0] else 0.0
 
 
+def time_steps(chains: int, problem: Problem, runs: int = 7) -> None:
+    """Print microseconds a step of coordinate slices and of hit-and-run, here and in BlackJAX."""
+    import blackjax
+    from blackjax.mcmc.slice import fixed_order, stepping_out
+
+    def density(x: Any) -> Any:
+        return problem.density(jnp, x)
+
+    width = 4 * problem.scale
+    options = {"interval": stepping_out, "max_expansions": 64}
+    pairs = {
+        "coordinate": (
+            CoordinateSlice(width).bind(density),
+            blackjax.coordinate_slice(density, initial_widths=width, coordinate_order=fixed_order, **options),
+        ),
+        "hit-and-run": (
+            HitAndRunSlice(width).bind(density),
+            blackjax.slice_sampling(density, width=width, **options),
+        ),
+    }
+    positions = jnp.asarray(start(problem, chains))
+    for name, samplers in pairs.items():
+        steps = max(2, 4000 // (chains * (problem.dim if name == "coordinate" else 1)))
+
+        def runner(sampler: Any, steps: int = steps) -> Any:
+            def chain(key: Any, position: Any) -> Any:
+                def body(state: Any, key: Any) -> Any:
+                    return sampler.step(key, state)[0], None
+
+                return jax.lax.scan(body, sampler.init(position), jax.random.split(key, steps))[0].position
+
+            # One chain without vmap, which is another program.
+            one = jax.jit(chain)
+            many = jax.jit(jax.vmap(chain))
+            if chains == 1:
+                return lambda key: jax.block_until_ready(one(key, positions[0]))
+            return lambda key: jax.block_until_ready(many(jax.random.split(key, chains), positions))
+
+        ways = [runner(sampler) for sampler in samplers]
+        best = [np.inf] * len(ways)
+        for repeat in range(runs + 1):
+            for index, way in enumerate(ways):
+                began = time.perf_counter()
+                way(jax.random.key(repeat))
+                if repeat:
+                    best[index] = min(best[index], time.perf_counter() - began)
+        ours, theirs = (1e6 * seconds / steps for seconds in best)
+        print(
+            f"{problem.name:<32} {name:<12} {chains:>6} {ours:>10.1f} {theirs:>10.1f} {ours / theirs:>6.2f}", flush=True
+        )
+
+
 def main() -> None:
     """Print a table for each target."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two targets and short runs")
     parser.add_argument("--chains", type=int, default=64)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--time", action="store_true", help="microseconds a step, beside BlackJAX")
     arguments = parser.parse_args()
     steps = 1000 if arguments.quick else arguments.steps
     jax.config.update("jax_enable_x64", True)
+    if arguments.time:
+        print(f"{'target':<32} {'algorithm':<12} {'chains':>6} {'ergodica':>10} {'BlackJAX':>10} {'ratio':>6}")
+        for problem in problems(arguments.quick)[:3]:
+            for chains in (1, 16):
+                time_steps(chains, problem)
+        return
     print(f"{'target':<32} {'sampler':<22} {'ESS':>8} {'ESS/s':>10} {'ratio':>6} {'evals/ESS':>10} {'ratio':>6}")
     for problem in problems(arguments.quick):
         reference: tuple[float, float] | None = None

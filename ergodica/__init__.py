@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.slicing.coordinate import CoordinateSlice as CoordinateSlice
     from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice as GibbsianPolarSlice
     from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice as HitAndRunSlice
+    from ergodica.samplers.slicing.hyperrectangle import HyperrectangleSlice as HyperrectangleSlice
     from ergodica.samplers.slicing.lattice import LatticeSlice as LatticeSlice
     from ergodica.samplers.stopping import Until as Until
     from ergodica.samplers.walks.base_chain import BaseChain as BaseChain
@@ -94,6 +95,7 @@ _NAMES_OF = {
     "ergodica.samplers.slicing.coordinate": ("CoordinateSlice",),
     "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),
     "ergodica.samplers.slicing.hit_and_run": ("HitAndRunSlice",),
+    "ergodica.samplers.slicing.hyperrectangle": ("HyperrectangleSlice",),
     "ergodica.samplers.slicing.lattice": ("LatticeSlice",),
     "ergodica.samplers.stopping": ("Until",),
     "ergodica.samplers.walks.base_chain": ("BaseChain",),

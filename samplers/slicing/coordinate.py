@@ -4,15 +4,15 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 from ergodica.samplers.slicing.affine import as_coordinates, flat_like
+from ergodica.samplers.slicing.turns import materialised, take_turns
 from ergodica.samplers.slicing.univariate import Method, SliceInfo, choose_method, select
 
 SCANS = ("systematic", "permutation", "random")
@@ -139,11 +139,10 @@ class CoordinateSlice(Kernel[DensityState, SliceInfo]):
             unfinished: Bool[Array, ""] = carry[0] < dimension
             return unfinished
 
-        def turn(carry: Any) -> Any:
+        def turn(carry: Any, uniform: Float[Array, ""]) -> Any:
             index, flat, value, search, info = carry
             axis = jnp.where(jnp.arange(dimension) == order[index], widths, 0)
-            probed, invalid = evaluate(target, unravel(flat + search.offset * axis), dtype)
-            uniform = random.uniform(random.fold_in(key_shrink, info.num_evals), (), dtype)
+            probed, invalid = evaluate(target, unravel(materialised(flat + search.offset * axis)), dtype)
             search = method.advance(search, probed, probed > value - heights[index], uniform)
             info = info.tally(invalid, search)
             flat = flat + jnp.where(search.done, search.offset, 0) * axis
@@ -155,5 +154,6 @@ class CoordinateSlice(Kernel[DensityState, SliceInfo]):
 
         first = method.start(places[0], integers[0], places[dimension])
         begin = (jnp.zeros((), jnp.int32), start, state.logdensity.astype(dtype), first, SliceInfo.zero())
-        _, flat, value, _, info = lax.while_loop(unfinished, turn, begin)
+        block = min(16 * dimension, 128)
+        _, flat, value, _, info = take_turns(unfinished, turn, begin, key=key_shrink, dtype=dtype, block=block)
         return DensityState(unravel(flat), value.astype(state.logdensity.dtype)), info

@@ -13,9 +13,11 @@ from ergodica.samplers import inputs, random
 from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, Exactness, Kernel, Space
 from ergodica.samplers.slicing.affine import as_coordinates, as_scale, check_scale, flat_like, scaled, unscaled
+from ergodica.samplers.slicing.turns import materialised, take_turns
 from ergodica.samplers.slicing.univariate import Search, SliceInfo, SteppingOut, select
 
 _NAME = "GibbsianPolarSlice"
+DIRECTIONS = ("geodesic", "uniform")
 ORDERS = ("direction_first", "radius_first", "palindromic", "random")
 
 
@@ -48,6 +50,9 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
     shrinking an arc, and then moves ``r`` inside the slice ``p1(., theta) > t`` by stepping out and shrinking. It needs
     no gradient, and it is at home where other slice samplers crawl: heavy tails, funnels, mass far from the centre.
 
+    With ``direction="uniform"`` and ``max_steps=None`` it is the ideal Gibbs sampler of the paper, where ``p1`` has a
+    single mode along every ray; with ``max_steps=None`` alone, the one whose radius is exact.
+
     Parameters
     ----------
     width
@@ -61,6 +66,10 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         ``L`` in ``x = center + L y``, where ``y`` is what is sampled: ``None`` for the identity, a number, a vector, or
         a lower triangular matrix (a Cholesky factor of the covariance). Centre and scale have to be fixed before the
         run, or come from other chains; after changing them call :meth:`refresh`.
+    direction
+        ``"geodesic"`` moves along a great circle. ``"uniform"`` draws from the whole slice of directions: uniform
+        directions are proposed until one lies in it. That decorrelates at once where the slice is a good part of the
+        sphere, as in low dimensions or near rotational invariance, and finds nothing elsewhere.
     order
         ``"direction_first"`` or ``"radius_first"``, which are not reversible; ``"palindromic"`` (direction, radius,
         direction) or ``"random"`` (a fair coin between the first two), which are.
@@ -69,7 +78,8 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
     max_steps
         Longest interval of the radius, in widths; ``None`` for no limit.
     max_shrink
-        Rejected points after which the direction or the radius stays; reported in ``Info.cap_hit``.
+        Rejected points after which the direction or the radius stays; reported in ``Info.cap_hit``. Uniform directions
+        that fill a share ``s`` of the sphere are missed with probability ``(1 - s) ** max_shrink``.
     logdensity
         The target: a callable from a position to a scalar.
 
@@ -81,11 +91,18 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
 
     Notes
     -----
-    Claim: exact for every width, fixed centre and scale, order and cap. The interval of the radius is cut off at zero,
-    which is the same as density zero on the negative half line. If the target is rotationally invariant and ``p1`` is
-    unimodal in the radius, the first direction is always accepted, and the radius moves as in polar slice sampling
-    (Roberts and Rosenthal 2002). The version that draws the direction uniformly from its whole slice is not here, as it
-    is practical for few targets only.
+    Claim: exact for every width, fixed centre and scale, way to turn, order and cap. The interval of the radius is cut
+    off at zero, which is the same as density zero on the negative half line. If the target is rotationally invariant
+    and ``p1`` is unimodal in the radius, the first direction is always accepted, and the radius moves as in polar slice
+    sampling (Roberts and Rosenthal 2002).
+
+    Radius: where its slice is an interval and ``max_steps`` is ``None``, stepping-out finds all of it and the draw is
+    exactly uniform. Otherwise the move is one of the reversible ones of Neal's slice update.
+
+    Uniform directions: at a fixed height all points of the slice are rejected with one probability ``q``, the share of
+    the sphere that lies outside. With the cap ``N`` the move is a uniform draw with probability ``1 - q**N``, and none
+    with ``q**N``: a mixture with fixed weights of two kernels that are reversible on the slice. Starting anew after
+    ``N`` rejected directions with another height would not be.
 
     References
     ----------
@@ -95,6 +112,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
     width: Float[Array, ""]
     center: PyTree
     scale: Float[Array, "..."] | None
+    direction: Literal["geodesic", "uniform"] = eqx.field(static=True)
     order: Literal["direction_first", "radius_first", "palindromic", "random"] = eqx.field(static=True)
     separate_thresholds: bool = eqx.field(static=True)
     max_steps: int | None = eqx.field(static=True)
@@ -107,6 +125,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         *,
         center: PyTree = None,
         scale: inputs.Numbers | None = None,
+        direction: Literal["geodesic", "uniform"] = "geodesic",
         order: Literal["direction_first", "radius_first", "palindromic", "random"] = "direction_first",
         separate_thresholds: bool = False,
         max_steps: int | None = 64,
@@ -116,6 +135,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         self.width = inputs.real_parameter("width", width, above=0.0)
         self.center = as_coordinates("center", center)
         self.scale = as_scale(scale)
+        self.direction = direction
         self.order = order
         self.separate_thresholds = separate_thresholds
         self.max_steps = max_steps
@@ -123,6 +143,10 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         self.logdensity = optional_logdensity(logdensity)
 
     def __check_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise ValueError(
+                f"GibbsianPolarSlice has the directions {', '.join(map(repr, DIRECTIONS))}; got {self.direction!r}"
+            )
         if self.order not in ORDERS:
             raise ValueError(f"GibbsianPolarSlice has the orders {', '.join(map(repr, ORDERS))}; got {self.order!r}")
         SteppingOut(self.max_steps, self.max_shrink)
@@ -132,7 +156,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         """Exact; reversible in the palindromic and the random order."""
         return Claim(
             Exactness.EXACT,
-            "leaves the target invariant for every width, fixed centre and scale, order and cap",
+            "leaves the target invariant for every width, fixed centre and scale, way to turn, order and cap",
             source="Schär, Habeck, Rudolf 2023, arXiv:2302.03945",
             reversible=self.order in ("palindromic", "random"),
             spaces=frozenset({Space.REAL}),
@@ -187,7 +211,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
             The current state.
         normals
             Standard normal, one row for each update of the direction in a step: shape ``(1, d)``, or ``(2, d)`` in the
-            palindromic order. They determine the great circles.
+            palindromic order. They determine the great circles, or the first of the uniform directions.
         """
         key_order, key_height, key_first, key_second = random.split(key, 4)
         log_height = _draw_log_height(key_height, state.logdensity, state.radius, state.direction.size)
@@ -216,18 +240,17 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         method = SteppingOut(self.max_steps, self.max_shrink)
         dtype, dimension, count = state.direction.dtype, state.direction.size, updates.size
         width = self.width.astype(dtype)
-        key_tangent, key_height, key_draw, key_shrink = random.split(key, 4)
+        key_turn, key_height, key_draw, key_shrink = random.split(key, 4)
         # One number more than there are updates serves the first proposal.
         places, budgets = method.draw(key_draw, (count + 1,), dtype)
-        circle = _GreatCircle(state.direction, _tangent(key_tangent, normal, state.direction))
-
+        drops = random.exponential(key_height, (count,), dtype) if self.separate_thresholds else None
+        turning = self._turning(key_turn, normal, state.direction)
         _, unravel = ravel_pytree(state.position)
         center = None if self.center is None else flat_like("center", self.center, state.position, _NAME)
-        images = _GreatCircle(scaled(self.scale, circle.start), scaled(self.scale, circle.tangent))
 
-        def point(radius: Float[Array, ""], angle: Float[Array, ""]) -> PyTree:
-            offset = radius * images.at(*circle.coefficients(angle))
-            return unravel(offset if center is None else center + offset)
+        def point(radius: Float[Array, ""], heading: Float[Array, "..."]) -> PyTree:
+            offset = radius * turning.image(heading)
+            return unravel(materialised(offset if center is None else center + offset))
 
         def begin(index: Int[Array, ""], radius: Float[Array, ""], uniform: Float[Array, ""]) -> Search:
             angle = 2 * jnp.pi * places[index]
@@ -240,40 +263,46 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
             return going
 
         # One loop for all updates: a chain that has found its direction goes on to the radius while other chains still
-        # shrink their arcs. The density is evaluated here only, once a turn, and the loop carries nothing but scalars.
-        def turn(carry: Any) -> Any:
+        # look for theirs. The density is evaluated here only, once a turn.
+        def turn(carry: Any, uniform: Float[Array, ""]) -> Any:
             index, at, search, info = carry
             turns = updates[index]
-            angle = jnp.where(turns, search.offset, at.angle)
+            heading = jnp.where(turns, turning.proposal(search, info.num_evals), at.heading)
             radius = jnp.where(turns, at.radius, at.radius + width * search.offset)
-            value, invalid = evaluate(target, point(radius, angle), dtype)
+            value, invalid = evaluate(target, point(radius, heading), dtype)
             positive = radius > 0
-            log_volume = (dimension - 1) * jnp.log(jnp.where(positive, radius, 1))
             height = log_height
-            if self.separate_thresholds:
-                key_now = random.fold_in(key_height, index)
-                height = _draw_log_height(key_now, at.logdensity, at.radius, dimension)
-            uniform = random.uniform(random.fold_in(key_shrink, info.num_evals), (), dtype)
+            if drops is not None:
+                height = at.logdensity + (dimension - 1) * jnp.log(at.radius) - drops[index]
+            inside = positive & (value + (dimension - 1) * jnp.log(jnp.where(positive, radius, 1)) > height)
             lower = jnp.where(turns, -jnp.inf, -at.radius / width)
-            search = method.advance(search, value, positive & (value + log_volume > height), uniform, lower)
+            search = method.advance(search, value, inside, uniform, lower)
             info = info.tally(invalid, search)
             moved = search.done & search.accepted
             at = _Place(
                 jnp.where(moved, search.value, at.logdensity),
                 jnp.where(moved, radius, at.radius),
-                jnp.where(moved, angle, at.angle),
+                jnp.where(moved, heading, at.heading),
             )
             index = index + search.done
             following = begin(jnp.minimum(index, count - 1), at.radius, uniform)
             return index, at, select(search.done, following, search), info
 
         zero = jnp.zeros((), jnp.int32)
-        here = _Place(state.logdensity, state.radius, jnp.zeros((), dtype))
+        here = _Place(state.logdensity, state.radius, turning.start)
         first = (zero, here, begin(zero, state.radius, places[count]), info)
-        _, end, _, info = lax.while_loop(unfinished, turn, first)
-        direction = circle.at(*circle.coefficients(end.angle))
+        _, end, _, info = take_turns(unfinished, turn, first, key=key_shrink, dtype=dtype, block=16)
+        direction = turning.direction(end.heading)
         direction = direction / jnp.linalg.norm(direction)
-        return PolarState(point(end.radius, end.angle), end.logdensity, end.radius, direction), info
+        return PolarState(point(end.radius, end.heading), end.logdensity, end.radius, direction), info
+
+    def _turning(
+        self, key: PRNGKeyArray, normal: Float[Array, " d"], direction: Float[Array, " d"]
+    ) -> "_OnCircle | _OnSphere":
+        if self.direction == "uniform":
+            return _OnSphere(key, normal, direction, self.scale)
+        circle = _GreatCircle(direction, _tangent(key, normal, direction))
+        return _OnCircle(circle, _GreatCircle(scaled(self.scale, circle.start), scaled(self.scale, circle.tangent)))
 
     @property
     def _num_directions(self) -> int:
@@ -292,11 +321,11 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
 
 
 class _Place(NamedTuple):
-    """Where the loop of a sweep stands: the direction is given by an angle on the great circle."""
+    """Where the loop of a sweep stands; how ``heading`` gives the direction depends on how it is drawn."""
 
     logdensity: Float[Array, ""]
     radius: Float[Array, ""]
-    angle: Float[Array, ""]
+    heading: Float[Array, "..."]
 
 
 class _GreatCircle(NamedTuple):
@@ -318,6 +347,54 @@ class _GreatCircle(NamedTuple):
     def at(self, cosine: Float[Array, ""], sine: Float[Array, ""]) -> Float[Array, " d"]:
         """Return the combination with the given coefficients."""
         return cosine * self.start + sine * self.tangent
+
+
+class _OnCircle(NamedTuple):
+    """Moves on a great circle: the heading is an angle, so that the loop carries nothing but scalars."""
+
+    circle: _GreatCircle
+    scaled_circle: _GreatCircle
+
+    @property
+    def start(self) -> Float[Array, ""]:
+        return jnp.zeros((), self.circle.start.dtype)
+
+    def proposal(self, search: Search, count: Int[Array, ""]) -> Float[Array, ""]:
+        """Return the heading to ask about."""
+        del count
+        return search.offset
+
+    def image(self, heading: Float[Array, ""]) -> Float[Array, " d"]:
+        """Return the direction times the scale."""
+        return self.scaled_circle.at(*self.circle.coefficients(heading))
+
+    def direction(self, heading: Float[Array, ""]) -> Float[Array, " d"]:
+        """Return the direction."""
+        return self.circle.at(*self.circle.coefficients(heading))
+
+
+class _OnSphere(NamedTuple):
+    """Draws from the sphere: the heading is the direction itself."""
+
+    key: PRNGKeyArray
+    first: Float[Array, " d"]
+    start: Float[Array, " d"]
+    scale: Float[Array, "..."] | None
+
+    def proposal(self, search: Search, count: Int[Array, ""]) -> Float[Array, " d"]:
+        """Return the heading to ask about: the one given, or a fresh one for each evaluation."""
+        fresh = random.normal(random.fold_in(self.key, count), self.start.shape, self.start.dtype)
+        vector = jnp.where(search.num_shrink == 0, self.first, fresh)
+        length = jnp.linalg.norm(vector)
+        return jnp.where(length > 0, vector / jnp.where(length > 0, length, 1), self.start)
+
+    def image(self, heading: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Return the direction times the scale."""
+        return scaled(self.scale, heading)
+
+    def direction(self, heading: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Return the direction."""
+        return heading
 
 
 def _draw_log_height(

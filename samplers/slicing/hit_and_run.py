@@ -12,6 +12,7 @@ from ergodica.samplers import inputs, random
 from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
 from ergodica.samplers.slicing.affine import as_scale, check_scale, scaled
+from ergodica.samplers.slicing.turns import materialised
 from ergodica.samplers.slicing.univariate import Method, SliceInfo, choose_method, update_along_line
 
 
@@ -128,7 +129,7 @@ class HitAndRunSlice(Kernel[DensityState, SliceInfo]):
         step = self.width.astype(flat.dtype) * direction
 
         def on_line(offset: Float[Array, ""]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-            return evaluate(target, unravel(flat + offset * step), flat.dtype)
+            return evaluate(target, unravel(materialised(flat + offset * step)), flat.dtype)
 
         offset, value, info = update_along_line(key, self._search(), on_line, state.logdensity.astype(flat.dtype))
         return DensityState(unravel(flat + offset * step), value.astype(state.logdensity.dtype)), info

@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ergodica.samplers import inputs, random
+from ergodica.samplers.slicing.turns import take_turns
 
 WIDEN_LEFT, WIDEN_RIGHT, SHRINK, DONE = 0, 1, 2, 3
 WIDEN, TEST = 0, 1
@@ -513,14 +514,13 @@ def update_along_line(
     def unfinished(carry: tuple[Search, SliceInfo]) -> Bool[Array, ""]:
         return ~carry[0].done
 
-    def turn(carry: tuple[Search, SliceInfo]) -> tuple[Search, SliceInfo]:
+    def turn(carry: tuple[Search, SliceInfo], uniform: Float[Array, ""]) -> tuple[Search, SliceInfo]:
         search, info = carry
         value, invalid = logdensity(search.offset)
-        uniform = random.uniform(random.fold_in(key_shrink, info.num_evals), (), dtype)
         search = method.advance(search, value, value > threshold, uniform)
         return search, info.tally(invalid, search)
 
-    search, info = lax.while_loop(unfinished, turn, (search, SliceInfo.zero()))
+    search, info = take_turns(unfinished, turn, (search, SliceInfo.zero()), key=key_shrink, dtype=dtype, block=16)
     return search.offset, jnp.where(search.accepted, search.value, current), info
 
 

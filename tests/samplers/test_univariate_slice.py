@@ -5,6 +5,7 @@ import pytest
 from jax import lax
 
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
+from ergodica.samplers.slicing.turns import take_turns
 from ergodica.samplers.slicing.univariate import Doubling, SteppingOut, choose_method, update_along_line
 from ergodica.validation.cases.slicing import BIMODAL
 from ergodica.validation.stationary_start import binomial_pvalue
@@ -182,6 +183,41 @@ def test_update_along_line_returns_the_density_of_the_point_found(getkey):
     np.testing.assert_allclose(value, -0.5 * offset**2)
     assert np.all(np.asarray(info.num_evals) >= 3)
     assert not np.any(info.cap_hit)
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_turns_use_fresh_uniforms_and_keep_dtypes(shape):
+    # Ten integers, so that they do not fit into one vector; seven turns in blocks of three.
+    begin = {
+        "used": jnp.zeros((8, *shape)),
+        "count": [jnp.asarray(i, jnp.int32) for i in range(10)],
+        "flag": jnp.asarray(False),
+        "half": jnp.asarray(0.5, jnp.float32),
+    }
+
+    def turn(carry, uniforms):
+        count = [number + 1 for number in carry["count"]]
+        used = carry["used"].at[carry["count"][0]].set(uniforms)
+        return carry | {"used": used, "count": count, "flag": ~carry["flag"]}
+
+    def run(key, last):
+        return take_turns(
+            lambda carry: carry["count"][0] < last, turn, begin, key=key, dtype=float, block=3, shape=shape
+        )
+
+    key = jax.random.key(0)
+    end = jax.jit(run)(key, 7)
+    assert jax.tree.map(jnp.result_type, end) == jax.tree.map(jnp.result_type, begin)
+    assert [int(number) for number in end["count"]] == list(range(7, 17))
+    assert bool(end["flag"])
+    assert float(end["half"]) == 0.5
+    blocks = [jax.random.uniform(jax.random.fold_in(key, i), (3, *shape)) for i in range(3)]
+    np.testing.assert_array_equal(end["used"][:7], jnp.concatenate(blocks)[:7])
+    # Chains that end earlier than others are not moved any more.
+    many = jax.jit(jax.vmap(run, (None, 0)))(key, jnp.array([2, 7]))
+    np.testing.assert_array_equal(many["used"][1], end["used"])
+    np.testing.assert_array_equal(many["used"][0, :2], end["used"][:2])
+    assert not np.any(many["used"][0, 2:])
 
 
 def test_bad_input():

@@ -8,8 +8,9 @@ from ergodica.samplers import random
 from ergodica.samplers.density import evaluate
 from ergodica.samplers.kernel import DensityState
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
-from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
+from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice, _OnSphere
 from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice
+from ergodica.samplers.slicing.hyperrectangle import HyperrectangleSlice
 from ergodica.samplers.slicing.lattice import LatticeSlice
 from ergodica.samplers.slicing.univariate import INSIDE, SHRINK, Budgets, Doubling, SliceInfo, SteppingOut
 
@@ -153,3 +154,52 @@ class AsksTheLastCell(LatticeSlice):
 
     def _right_probe(self, block):
         return block.right - 1
+
+
+class _NearTheDirection(_OnSphere):
+    def proposal(self, search, count):
+        vector = super().proposal(search, count) + jnp.array([0.8, 0.0, 0.0])[: self.start.size]
+        return vector / jnp.linalg.norm(vector)
+
+
+class DrawsDirectionsUnevenly(GibbsianPolarSlice):
+    """Proposes directions that are not uniform, and accepts all that lie in the slice; for three dimensions."""
+
+    def _turning(self, key, normal, direction):
+        return _NearTheDirection(key, normal, direction, self.scale)
+
+
+class StartsAnewAtTheCap(GibbsianPolarSlice):
+    """When the tries for a direction are used up, draws another height and tries again, instead of staying."""
+
+    def step(self, key, state):
+        def again(carry):
+            count = carry[0]
+            return count + 1, *GibbsianPolarSlice.step(self, random.fold_in(key, count), state)
+
+        _, moved, info = lax.while_loop(lambda carry: carry[2].cap_hit, again, again((0,)))
+        return moved, info
+
+
+class CentresTheBox(HyperrectangleSlice):
+    """Puts the current point into the middle of the box instead of anywhere."""
+
+    def _places(self, key, start):
+        return jnp.full_like(start, 0.5)
+
+
+class ShrinksToTheCentre(HyperrectangleSlice):
+    """Shrinks the box about its middle, not towards the current point."""
+
+    def _cut(self, box, offset, chosen):
+        middle = (box.lower + box.upper) / 2
+        lower = jnp.where(chosen & (offset < middle), offset, box.lower)
+        return box._replace(lower=lower, upper=jnp.where(chosen & (offset >= middle), offset, box.upper))
+
+
+class CutsWhereItIsFar(HyperrectangleSlice):
+    """Cuts the coordinate in which the rejected point is farthest from the current one, which the way back does not."""
+
+    def _cut(self, box, offset, chosen):
+        distance = jnp.abs(offset)
+        return box.cut(offset, distance == jnp.max(distance))

@@ -1,23 +1,28 @@
 """Rows of the catalogue for slice samplers."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
+from scipy import special
 
 from ergodica.samplers import random
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
 from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
 from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice
+from ergodica.samplers.slicing.hyperrectangle import HyperrectangleSlice
 from ergodica.samplers.slicing.lattice import LatticeSlice
 from ergodica.validation.enumeration import transition_matrix
 from ergodica.validation.evidence import Case, Check, Outcome
 from ergodica.validation.exact import check_matrix, exact_check
 from ergodica.validation.regression import regression_check
-from ergodica.validation.stationary_start import stationary_start_check
+from ergodica.validation.replicates import Replicates
+from ergodica.validation.sequential import sequential
+from ergodica.validation.stationary_start import binomial_pvalue, stationary_start_check
 from ergodica.validation.targets.continuous import (
     banana3,
     bimodal1,
@@ -27,7 +32,7 @@ from ergodica.validation.targets.continuous import (
     standard_normal,
 )
 from ergodica.validation.targets.finite import slice6
-from ergodica.validation.targets.target import Marginal, Target, with_data
+from ergodica.validation.targets.target import Marginal, Target, bind_to, start_state, with_data
 
 
 def _cone_logdensity(x: Array) -> Array:
@@ -54,6 +59,53 @@ def cone(dim: int) -> Target:
     )
 
 
+def half_cone(dim: int) -> Target:
+    """Return the law of :func:`cone` on the half space where the first coordinate is positive."""
+    whole = cone(dim)
+
+    def sample(key: PRNGKeyArray, n: int) -> Array:
+        x = whole.sample(key, n)
+        return x.at[:, 0].set(jnp.abs(x[:, 0]))
+
+    def logdensity(x: Array) -> Array:
+        return jnp.where(x[0] > 0, _cone_logdensity(x), -jnp.inf)
+
+    sides = Marginal(
+        "coordinate 1 of the direction",
+        lambda x: x[1] / jnp.linalg.norm(x),
+        lambda values: special.betainc((dim - 1) / 2, (dim - 1) / 2, np.clip((1 + values) / 2, 0, 1)),
+    )
+    height = Marginal(
+        "squared coordinate 0 of the direction",
+        _direction_square,
+        lambda values: special.betainc(0.5, (dim - 1) / 2, np.clip(values, 0, 1)),
+    )
+    mean = np.zeros(dim)
+    mean[0] = np.exp(special.gammaln(dim / 2) - special.gammaln((dim + 1) / 2)) / np.sqrt(np.pi)
+    return dataclasses.replace(
+        whole,
+        name=f"half a cone in dimension {dim}",
+        logdensity=with_data(logdensity),
+        sample=sample,
+        marginals=(*whole.marginals, sides, height),
+        mean=mean,
+        variance=whole.variance - mean**2,
+    )
+
+
+def interval1() -> Target:
+    """Return the uniform law on (0, 1)."""
+    return Target(
+        name="interval1",
+        dim=1,
+        logdensity=with_data(lambda x: jnp.where((x[0] > 0) & (x[0] < 1), 0.0, -jnp.inf)),
+        sample=lambda key, n: random.uniform(key, (n, 1)),
+        marginals=(Marginal("x", lambda x: x[0], lambda values: np.clip(values, 0, 1)),),
+        mean=np.array([0.5]),
+        variance=np.array([1 / 12]),
+    )
+
+
 def _scalar_width(subject: Any, target: Any) -> Any:
     """Give a kernel a target of another dimension than its own: one width for all coordinates."""
     widths = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(subject.width)])
@@ -69,6 +121,10 @@ def _unscaled(subject: Any, target: Any) -> Any:
     return dataclasses.replace(_plain(subject), logdensity=target.logdensity)
 
 
+def _unit_width(subject: Any, target: Any) -> Any:
+    return dataclasses.replace(subject, width=jnp.asarray(1.0), max_shrink=1000, logdensity=target.logdensity)
+
+
 def _plain(subject: Any) -> Any:
     """Take away what belongs to a dimension."""
     nothing = {name: None for name in ("center", "scale") if hasattr(subject, name)}
@@ -80,6 +136,11 @@ def _polar_uncapped(subject: Any, target: Any) -> Any:
     return dataclasses.replace(_unscaled(subject, target), max_steps=None, max_shrink=1000, order="direction_first")
 
 
+def _capped(subject: Any, target: Any) -> Any:
+    """As :func:`_polar_uncapped`, with two tries for the direction (and for the radius)."""
+    return dataclasses.replace(_polar_uncapped(subject, target), max_shrink=2)
+
+
 def _direction_square(x: Array) -> Array:
     return x[0] ** 2 / jnp.sum(x**2)
 
@@ -87,6 +148,49 @@ def _direction_square(x: Array) -> Array:
 def _expected_square(dim: int) -> Any:
     correlation = (dim - 2) / (2 * (dim - 1))
     return lambda x: 1 / dim + correlation * (_direction_square(x) - 1 / dim)
+
+
+def exchangeability_check(
+    target: Target,
+    pairs: Mapping[str, tuple[Callable[[Any], Array], Callable[[Any], Array]]],
+    *,
+    bind: Callable[[Any, Any], Any] = bind_to,
+    n: int = 10000,
+) -> Check:
+    """Make a check of reversibility: of an exact draw and its successor, neither is known to be the first.
+
+    For two functions ``f`` and ``g`` the difference ``f(x) g(x') - f(x') g(x)`` is then symmetric about zero, and how
+    often it is positive is binomial.
+    """
+
+    def run(subject: Any, key: PRNGKeyArray) -> Outcome:
+        kernel = bind(subject, target)
+
+        def experiment(key: PRNGKeyArray) -> dict[str, Array]:
+            draw_key, start_key, step_key = random.split(key, 3)
+            before = target.sample(draw_key, 1)[0]
+            after = kernel.step(step_key, start_state(kernel, start_key, before))[0].position
+            return {name: f(before) * g(after) - f(after) * g(before) for name, (f, g) in pairs.items()}
+
+        replicates = Replicates(experiment)
+
+        def pvalue(key: PRNGKeyArray, n: int) -> dict[str, float]:
+            pvalues = {}
+            for name, differences in replicates(key, n).items():
+                moved = differences[differences != 0]
+                pvalues[name] = binomial_pvalue(int(np.sum(moved > 0)), moved.size, 0.5)
+            return pvalues
+
+        return sequential(pvalue, key, alpha=1e-6, n=n)
+
+    return Check(name=f"exchangeability: {target.name}", run=run, seconds=1.0)
+
+
+PAIRS = {
+    "radius and direction": (lambda x: jnp.linalg.norm(x) - 2.0, lambda x: x[1] / jnp.linalg.norm(x) - 0.4),
+    "x0 squared and x1": (lambda x: x[0] ** 2 - 0.5, lambda x: x[1] - 0.5),
+}
+"""Functions for the banana, about centred, as otherwise the differences say little; scans in one order show in both."""
 
 
 def _reversible_on_slice6() -> Check:
@@ -122,6 +226,48 @@ def direction_regression(dim: int) -> Check:
         _expected_square(dim),
         variance=2 * (dim - 1) / (dim**2 * (dim + 2)),
         bind=_polar_uncapped,
+    )
+
+
+def ideal_direction_regression(dim: int) -> Check:
+    """On a rotationally invariant target a direction drawn from its whole slice forgets the one before."""
+    return regression_check(
+        f"ideal direction on the cone in dimension {dim}",
+        cone(dim),
+        _direction_square,
+        lambda x: 1 / dim + 0 * x[0],
+        variance=2 * (dim - 1) / (dim**2 * (dim + 2)),
+        bind=_polar_uncapped,
+    )
+
+
+def capped_direction_regression(dim: int) -> Check:
+    """On half a cone each proposed direction is rejected with probability 1/2: two tries fail in one case of four."""
+    return regression_check(
+        f"two tries for the direction on half a cone in dimension {dim}",
+        half_cone(dim),
+        _direction_square,
+        lambda x: 1 / dim + (_direction_square(x) - 1 / dim) / 4,
+        variance=2 * (dim - 1) / (dim**2 * (dim + 2)),
+        bind=_capped,
+    )
+
+
+def _box_checks(steps: int) -> tuple[Check, ...]:
+    """Return the checks of slice sampling from a box; with so many steps."""
+    return (
+        stationary_start_check("bimodal1", bimodal1(), steps=steps, n=8000, bind=_scalar_width),
+        stationary_start_check("banana3", banana3(), steps=steps, n=4000, bind=_scalar_width),
+        stationary_start_check("correlated normal", correlated_normal(4), steps=steps, n=4000, bind=_scalar_width),
+        exchangeability_check(banana3(), PAIRS, bind=_scalar_width),
+        regression_check(
+            "uniform on an interval, slope 1/2",
+            interval1(),
+            lambda x: x[0],
+            lambda x: x[0] / 2 + 0.25,
+            variance=1 / 12,
+            bind=_unit_width,
+        ),
     )
 
 
@@ -175,6 +321,26 @@ CASES: tuple[Case, ...] = (
             radius_regression(10),
             direction_regression(10),
         ),
+    ),
+    Case(
+        "gibbsian-polar-slice-uniform",
+        GibbsianPolarSlice,
+        lambda: GibbsianPolarSlice(3.0, direction="uniform", order="palindromic"),
+        (
+            stationary_start_check("banana3", banana3(), steps=5, n=4000, bind=_unscaled),
+            stationary_start_check("half a cone", half_cone(4), steps=5, n=4000, bind=_capped),
+            radius_regression(10),
+            ideal_direction_regression(10),
+            capped_direction_regression(4),
+            exchangeability_check(banana3(), PAIRS, bind=_unscaled),
+        ),
+    ),
+    Case("hyperrectangle-slice", HyperrectangleSlice, lambda: HyperrectangleSlice(4.0), _box_checks(10)),
+    Case(
+        "hyperrectangle-slice-steepest",
+        HyperrectangleSlice,
+        lambda: HyperrectangleSlice(6.0, shrink="steepest"),
+        _box_checks(10),
     ),
     Case(
         "lattice-slice",
