@@ -66,6 +66,7 @@ def test_base_chain_and_the_scale_of_mu():
 
 
 @pytest.mark.parametrize(("alpha", "as_matrix"), [(0.0, False), (1.0, False), (5.0, False), (1.0, True)])
+@pytest.mark.slow
 def test_covariance_of_two_thousand_runs(alpha, as_matrix):
     """2000 runs of 5000 steps against V(alpha), entry by entry.
 

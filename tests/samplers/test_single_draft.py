@@ -456,6 +456,7 @@ def test_jit_vmap_and_batches_agree():
     np.testing.assert_array_equal(emitted.sum(axis=1), np.asarray(whole.tau) + 1)  # at least one token a block
 
 
+@pytest.mark.slow
 def test_single_precision_without_double():
     tokens, p, q, _ = chains(2, 40, 3, 7, np.float32)
     with jax.enable_x64(False):

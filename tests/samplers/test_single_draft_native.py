@@ -79,6 +79,7 @@ def test_core_decides_as_the_jax_rule_on_long_rows(dtype):
     assert_same(native.verify_logits(tokens, p_logits, q_logits, uniforms), expected)
 
 
+@pytest.mark.slow
 def test_threads_and_layouts_change_nothing():
     tokens, p, q, p_logits, q_logits, uniforms = long_chains(2)
     expected = native.verify(tokens, p, q, uniforms)
@@ -119,6 +120,7 @@ def test_rows_that_no_decision_needs_are_not_read():
     assert (out.tokens[0, 1:].tolist(), out.tau.tolist()) == ([-1, -1], [0])
 
 
+@pytest.mark.slow
 def test_zero_probability_is_never_emitted_at_the_ends_of_the_uniforms():
     p, q = np.array([[0.0, 0.0, 0.5, 0.5, 0.0]] * 2), np.array([[0.5, 0.5, 0.0, 0.0, 0.0]])
     for dtype in (np.float32, np.float64):

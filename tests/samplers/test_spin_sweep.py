@@ -82,6 +82,7 @@ def test_open_path():
 
 
 @pytest.mark.parametrize("order", ["systematic", "palindromic", pytest.param("random", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_sampled_table_of_the_four_by_four_torus(order):
     """Replicates from exact draws are independent, so each mean is normal with its own standard error.
 

@@ -109,6 +109,7 @@ def test_golden_repeat_until_accepted():
     assert np.median(pvalues) < 1e-3
 
 
+@pytest.mark.slow
 def test_golden_guided_walk():
     # Golden medians at n = 4000: 3e-73 with the kernel both ways, 0.69 with the reversed backward leg.
     model = _guided_model()
@@ -157,6 +158,7 @@ def test_two_samples_need_no_reversal():
     assert run_check(guided, Guided(), name="guided", key=jax.random.key(1)).passed
 
 
+@pytest.mark.slow
 def test_more_replicates_do_not_compile_again():
     traces = []
 
@@ -172,6 +174,7 @@ def test_more_replicates_do_not_compile_again():
     assert len(traces) == seen
 
 
+@pytest.mark.slow
 def test_pilot_thinning():
     slow = pilot_thinning(NORMAL, Metropolis(scale=0.1), jax.random.key(0))
     fast = pilot_thinning(NORMAL, Metropolis(scale=1.0), jax.random.key(0))

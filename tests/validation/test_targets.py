@@ -201,6 +201,7 @@ def test_models_are_consistent(make, getkey):
     assert gains.std() > 0.01
 
 
+@pytest.mark.slow
 def test_posterior_of_the_normal_model():
     y = np.array([[0.4, 1.0], [1.3, -2.0], [0.2, 0.5]])
     mean, variance = model.posterior_of_normal_model(y)
