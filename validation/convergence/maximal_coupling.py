@@ -1,4 +1,4 @@
-"""Couplings that make two draws equal as often as their laws allow: of finite laws, and of normal laws."""
+"""Coupled steps that make two chains equal as often as their laws allow: on finite spaces, and for normal steps."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,33 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from ergodica.samplers import random
-
-
-def maximal_coupling(p: ArrayLike, q: ArrayLike) -> Float[np.ndarray, "n n"]:
-    """Return the joint law of a draw from ``p`` and one from ``q`` that agree with probability ``1 - TV(p, q)``.
-
-    The overlap ``min(p, q)`` is on the diagonal; what is left of the two is independent.
-
-    Parameters
-    ----------
-    p, q
-        Laws, shape ``(n,)``.
-
-    Raises
-    ------
-    ValueError
-        If they are no laws on one space.
-    """
-    first, second = np.asarray(p, np.float64), np.asarray(q, np.float64)
-    for law in (first, second):
-        if law.ndim != 1 or law.shape != first.shape or not np.all(law >= 0) or abs(law.sum() - 1) > 1e-9:
-            raise ValueError(f"expected two laws of one length that sum to one; got {first} and {second}")
-    overlap = np.minimum(first, second)
-    rest = 1 - float(overlap.sum())
-    joint = np.diag(overlap)
-    if rest > 1e-15:
-        joint = joint + np.outer(first - overlap, second - overlap) / rest
-    return np.asarray(joint)
+from ergodica.theory.couplings import maximal_coupling
 
 
 def coupled_matrix(P: ArrayLike) -> Float[np.ndarray, "n n n n"]:
@@ -56,8 +30,7 @@ def coupled_matrix(P: ArrayLike) -> Float[np.ndarray, "n n n n"]:
     matrix = np.asarray(P, np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"a transition matrix is square; got shape {matrix.shape}")
-    n = len(matrix)
-    return np.stack([np.stack([maximal_coupling(matrix[x], matrix[y]) for y in range(n)]) for x in range(n)])
+    return maximal_coupling(matrix[:, None], matrix[None])
 
 
 def reflection_maximal_normal(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from ergodica.theory.couplings import maximal_coupling
 from ergodica.validation.convergence.lag_coupling import (
     exact_total_variation_bound,
     exact_unbiased_mean,
@@ -14,7 +15,6 @@ from ergodica.validation.convergence.lag_coupling import (
 )
 from ergodica.validation.convergence.maximal_coupling import (
     coupled_matrix,
-    maximal_coupling,
     reflection_maximal_normal,
 )
 
