@@ -15,7 +15,10 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.tuning import Tuner
 
-__all__ = ["Record", "Tuned", "begin_tuning", "draw_chunk", "finish_tuning", "init_all", "one_step", "strong"]
+__all__ = [
+    "Record", "Tuned", "begin_tuning", "chain_keys", "draw_chunk", "finish_tuning", "init_all", "one_draw", "one_step",
+    "strong",
+]  # fmt: skip
 
 # When draws are thinned, of these the last value counts; other numbers are averaged, and counts summed.
 LAST = frozenset({"log_weight", "energy", "step_size"})
@@ -111,7 +114,7 @@ def _several_steps(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state:
     return out
 
 
-def _one_draw(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state: Any, thin: int) -> tuple[Any, Record]:
+def one_draw(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state: Any, thin: int) -> tuple[Any, Record]:
     """Make the steps ``index``, ..., ``index + thin - 1`` of the chain that has this key."""
     if thin == 1:
         state, info = one_step(kernel, jax.random.fold_in(key, index), state)
@@ -123,7 +126,8 @@ def _one_draw(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state: Any,
     return state, _record(state, info)
 
 
-def _chain_keys(key: PRNGKeyArray, states: Any) -> PRNGKeyArray:
+def chain_keys(key: PRNGKeyArray, states: Any) -> PRNGKeyArray:
+    """Return the keys of the chains of a run, as many as there are states."""
     chains = jax.tree.leaves(states)[0].shape[0]
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(chains))
 
@@ -179,11 +183,11 @@ def draw_chunk(
     states, record
         Leaves of the record have shape ``(capacity, chains, ...)``; entries after ``count`` mean nothing.
     """
-    keys = _chain_keys(key, states)
+    keys = chain_keys(key, states)
 
     def step(number: Int[Array, ""], states: Any) -> tuple[Any, Record]:
         index = first + number * thin
-        return jax.vmap(lambda k, state: _one_draw(kernel, k, index, state, thin))(keys, states)
+        return jax.vmap(lambda k, state: one_draw(kernel, k, index, state, thin))(keys, states)
 
     return _collect(step, states, count, capacity)
 
@@ -193,7 +197,7 @@ def tune_chunk(
     tuner: Tuner, tuned: Tuned, key: PRNGKeyArray, first: Int[Array, ""], count: Int[Array, ""], *, capacity: int
 ) -> tuple[Tuned, Record]:
     """Make ``count`` steps of each chain, and let the tuner learn from each; see :func:`draw_chunk`."""
-    keys = _chain_keys(key, tuned.states)
+    keys = chain_keys(key, tuned.states)
     name = type(tuner).__name__
 
     def step(number: Int[Array, ""], tuned: Tuned) -> tuple[Tuned, Record]:

@@ -90,6 +90,8 @@ class Draws:
     ending
         ``"complete"``; ``"precise"`` if ``until`` held before all draws were made; ``"interrupted"`` by Ctrl-C;
         ``"unfinished"`` for a run on disk that is going on or was killed.
+    host
+        What ran the steps: ``"jax"`` or ``"numba"``.
     versions
         Of the packages.
     kernel, state
@@ -112,6 +114,7 @@ class Draws:
     warmup_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     ending: str = "complete"
+    host: str = "jax"
     versions: Mapping[str, str] = dataclasses.field(default_factory=package_versions)
     kernel: Any = None
     state: Any = None
@@ -406,6 +409,7 @@ class Draws:
             "num_evals": self.num_evals,
             "sampling_time": self.seconds,
             "ending": self.ending,
+            "host": self.host,
         }
         if claim.population:
             attributes["chains"] = COUPLED
@@ -430,7 +434,7 @@ class Draws:
             "flags": {name: self.stats[name].dtype.str for name in FLAGS if name in self.stats},
             **{
                 name: getattr(self, name)
-                for name in ("sampler", "description", "seed", "tune", "thin", "seconds", "ending")
+                for name in ("sampler", "description", "seed", "tune", "thin", "seconds", "ending", "host")
             },
             "walkers": walkers,
             "warmup_counts": dict(self.warmup_counts),
@@ -507,6 +511,7 @@ class Draws:
                     "thin",
                     "seconds",
                     "ending",
+                    "host",
                     "warmup_counts",
                     "versions",
                 )
@@ -534,6 +539,7 @@ class Draws:
             warmup_counts=progress.get("warmup_counts", {}),
             seconds=progress.get("seconds", 0.0),
             ending=progress.get("ending", "unfinished"),
+            host=header["plan"]["host"],
             versions=header["versions"],
         )
 

@@ -330,6 +330,10 @@ def _handler_source(signature: tuple[Operand, ...], num_inputs: int) -> str:
 _handlers: list[Any] = []  # compiled handlers live as long as the process: XLA keeps their addresses
 
 
+CORES: dict[str, Any] = {}
+"""The compiled core behind each name that XLA knows, for programs that are compiled without XLA."""
+
+
 def _register(name: str, core: Any, signature: tuple[Operand, ...], num_inputs: int) -> str:
     """Compile and register the handler of one signature, and return the name under which XLA finds it."""
     namespace: dict[str, Any] = dict(globals(), core=core, carray=numba.carray)
@@ -340,6 +344,7 @@ def _register(name: str, core: Any, signature: tuple[Operand, ...], num_inputs: 
     target = "ergodica." + name + "".join(f".{np.dtype(dtype).str[1:]}x{ndim}" for dtype, ndim in signature)
     capsule = jax.ffi.pycapsule(handler.ctypes)  # type: ignore[no-untyped-call]
     jax.ffi.register_ffi_target(target, capsule, platform="cpu")
+    CORES[target] = core
     return target
 
 

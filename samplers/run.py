@@ -9,28 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ergodica.samplers.chunks import Record, Tuned, begin_tuning, draw_chunk, finish_tuning, tune_chunk
+from ergodica.samplers.chunks import Record, Tuned, begin_tuning, chain_keys, draw_chunk, finish_tuning, tune_chunk
 from ergodica.samplers.draws import COUNTS
 from ergodica.samplers.progress import LiveRhat, Reporter
 from ergodica.samplers.run_store import RunStore
 from ergodica.samplers.stopping import Watch
 from ergodica.samplers.tuning import Tuner
 
-__all__ = ["Ending", "Run", "buffer_capacity", "changed_leaves", "with_changed_leaves"]
+__all__ = ["Ending", "Host", "Run", "buffer_capacity", "changed_leaves", "with_changed_leaves"]
 
 CHUNK_SECONDS = 0.5
 MIN_CAPACITY, MAX_CAPACITY = 64, 4096
 BUFFER_BYTES = 2**24
 
 Ending = Literal["complete", "precise", "interrupted"]
+Host = Literal["jax", "numba"]
 
 
-def buffer_capacity(states: Any, longest: int) -> int:
+def buffer_capacity(states: Any, longest: int, host: Host = "jax") -> int:
     """Return the length of the buffers: a power of two, so that runs of similar lengths share a program."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(states.position)) + 128
     fitting = max(1, BUFFER_BYTES // size)
     wanted = max(MIN_CAPACITY, 2 ** (longest - 1).bit_length())
-    return int(min(wanted, MAX_CAPACITY, 2 ** (fitting.bit_length() - 1)))
+    most = MAX_CAPACITY if host == "jax" else fitting
+    return int(min(wanted, most, 2 ** (fitting.bit_length() - 1)))
 
 
 class Run:
@@ -54,6 +56,8 @@ class Run:
         Where draws go, if not into memory.
     given
         The kernel as the user gave it: what a store's checkpoints are compared with.
+    host
+        What runs the steps outside of tuning: XLA, or the loop that :mod:`ergodica.samplers.lowering` compiles.
     """
 
     def __init__(
@@ -67,11 +71,34 @@ class Run:
         reporter: Reporter,
         store: RunStore | None = None,
         given: Any = None,
+        host: Host = "jax",
     ) -> None:
         self.kernel, self.states, self.key = kernel, states, key
         self.capacity, self.chunk, self.reporter = capacity, chunk, reporter
         self.store, self.given = store, kernel if given is None else given
+        self.host = host
         self.warmup_counts: dict[str, int] = {}
+        self._compiled: dict[int, Any] = {}
+
+    def _advance(self, first: int, count: int, thin: int) -> tuple[Any, Record]:
+        """Make draws from the states as they are; return the states after them, and the draws."""
+        if self.host == "numba":
+            return self._advance_compiled(first, count, thin)
+        begin, number = jnp.asarray(first, jnp.int32), jnp.asarray(count, jnp.int32)
+        states, record = draw_chunk(
+            self.kernel, self.states, self.key, begin, number, capacity=self.capacity, thin=thin
+        )
+        return states, _on_host(record, count)
+
+    def _advance_compiled(self, first: int, count: int, thin: int) -> tuple[Any, Record]:
+        from ergodica.samplers.lowering.run import compile_run
+
+        if thin not in self._compiled:
+            one = jax.tree.map(lambda leaf: leaf[0], self.states)
+            self._compiled[thin] = compile_run(self.kernel, one, thin=thin)
+        keys = chain_keys(self.key, self.states)
+        states, record = self._compiled[thin].chains(keys, self.states, count, first=first, kernel=self.kernel)
+        return states, record
 
     def _sizes(self, done: int, total: int, watch: Watch | None = None) -> Iterator[tuple[int, int]]:
         """Yield how many steps are done and how many to make next."""
@@ -131,16 +158,13 @@ class Run:
         steps = done
         try:
             for start, size in self._sizes(done, total):
-                first, count = jnp.asarray(start, jnp.int32), jnp.asarray(size, jnp.int32)
                 if tuner is None:
-                    states, record = draw_chunk(
-                        self.kernel, self.states, self.key, first, count, capacity=self.capacity, thin=1
-                    )
                     after = None
+                    states, host = self._advance(start, size, 1)
                 else:
+                    first, count = jnp.asarray(start, jnp.int32), jnp.asarray(size, jnp.int32)
                     after, record = tune_chunk(tuner, tuned, self.key, first, count, capacity=self.capacity)
-                    states = after.states
-                host = _on_host(record, size)
+                    states, host = after.states, _on_host(record, size)
                 thinned = _every(host, (thin - 1 - start) % thin, thin)
                 self._take(kept, "warmup", thinned if keep else None)
                 self.states, tuned, steps = states, after, start + size
@@ -216,11 +240,7 @@ class Run:
         ending: Ending = "complete"
         try:
             for start, size in self._sizes(done, total, watch):
-                begin, count = jnp.asarray(first + start * thin, jnp.int32), jnp.asarray(size, jnp.int32)
-                states, record = draw_chunk(
-                    self.kernel, self.states, self.key, begin, count, capacity=self.capacity, thin=thin
-                )
-                host = _on_host(record, size)
+                states, host = self._advance(first + start * thin, size, thin)
                 self._take(kept, "draws", host)
                 self.states, made = states, start + size
                 if self.store is not None and self.store.is_due:

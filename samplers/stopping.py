@@ -167,8 +167,9 @@ class Until:
 
     Notes
     -----
-    Standard errors come from batch means, in batches of at least the square root of the number of draws. That a run stops when its error *looks* small makes intervals slightly too
-    short; they are right in the limit of small tolerances (Glynn and Whitt 1992), and ``min_draws`` guards the start.
+    Standard errors come from batch means, in batches of at least the square root of the number of draws. That a run stops
+    when its error *looks* small makes intervals slightly too short; they are right in the limit of small tolerances
+    (Glynn and Whitt 1992), and ``min_draws`` guards the start.
 
     References
     ----------

@@ -293,7 +293,7 @@ def kernel_stein_discrepancy(
     points
         Shape ``(n, d)`` or ``(n,)``.
     score
-        Scores of shape ``(n, d)``, or a function of one point; see :func:`.sample.scores_at`.
+        Scores of shape ``(n, d)``, or a function of one point; see :func:`~ergodica.validation.quality.sample.scores_at`.
     logdensity
         Log density of one point, instead of ``score``.
     weights
@@ -310,8 +310,8 @@ def kernel_stein_discrepancy(
     Raises
     ------
     TypeError, ValueError
-        If the sample, scores or weights are not fit (:mod:`.sample`), a coordinate that is to be standardised is
-        constant, or the matrix is not positive definite.
+        If the sample, scores or weights are not fit (:mod:`ergodica.validation.quality.sample`), a coordinate that is to
+        be standardised is constant, or the matrix is not positive definite.
 
     References
     ----------

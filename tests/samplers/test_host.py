@@ -1,0 +1,77 @@
+"""The host that runs the steps changes nothing but the time."""
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+import ergodica
+from ergodica.samplers.lowering.errors import CannotLower
+from ergodica.samplers.lowering.run import compile_run
+from ergodica.samplers.sample import resume, sample
+
+
+def density(scale, x):
+    return -0.5 * jnp.sum((x / scale) ** 2)
+
+
+TARGET = Partial(density, jnp.array([1.0, 2.0, 3.0]))
+OPTIONS = {"draws": 30, "tune": 20, "chains": 3, "seed": 2, "progress": False}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (ergodica.GibbsianPolarSlice(logdensity=TARGET), {}),
+        (ergodica.RandomWalk(0.8, logdensity=TARGET), {"thin": 3, "tuner": None}),
+        (
+            ergodica.BlackJAXKernel(blackjax.nuts, logdensity=TARGET, step_size=0.5, inverse_mass_matrix=jnp.ones(3)),
+            {"tune": 0},
+        ),
+        (ergodica.IsingHeatBath(ergodica.SquareLattice(4, 4), 0.4), {"tune": 0, "thin": 2}),
+    ],
+    ids=["polar", "thinned", "nuts", "compiled core"],
+)
+def test_draws_agree(kernel, options):
+    start = jnp.ones((4, 4), jnp.int8) if isinstance(kernel, ergodica.IsingHeatBath) else jnp.ones(3)
+    one, other = (sample(kernel, start, host=host, **{**OPTIONS, **options}) for host in ("jax", "numba"))
+    np.testing.assert_allclose(other.position, one.position, rtol=1e-9, atol=1e-12)
+    assert set(one.stats) == set(other.stats)
+    for name in one.stats:
+        np.testing.assert_allclose(other.stats[name], one.stats[name], rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(other.state.position, one.state.position, rtol=1e-9, atol=1e-12)
+    assert (one.host, other.host) == ("jax", "numba")
+
+
+def test_a_run_on_disk_goes_on_with_its_host(tmp_path):
+    kernel = ergodica.GibbsianPolarSlice(logdensity=TARGET)
+    whole = sample(kernel, jnp.ones(3), host="numba", **OPTIONS)
+    sample(kernel, jnp.ones(3), host="numba", store=tmp_path / "run", **{**OPTIONS, "draws": 12})
+    rest = resume(tmp_path / "run", kernel, draws=30, progress=False)
+    np.testing.assert_array_equal(np.asarray(rest.position), whole.position)
+    assert rest.host == "numba"
+
+
+def test_kernels_of_one_kind_share_a_loop_and_keep_their_parameters():
+    kernels = [ergodica.RandomWalk(scale, logdensity=TARGET) for scale in (0.1, 5.0)]
+    states = [kernel.init(jnp.ones(3)) for kernel in kernels]
+    one, other = (compile_run(kernel, state) for kernel, state in zip(kernels, states, strict=True))
+    assert one.compiled is other.compiled
+    rates = [
+        run(jax.random.key(0), state, 200).collected.stats["acceptance_rate"].mean()
+        for run, state in zip((one, other), states, strict=True)
+    ]
+    assert rates[0] > 0.8 > 0.3 > rates[1]
+
+
+def test_what_cannot_be_compiled_is_named():
+    def printing(x):
+        jax.debug.print("{}", x[0])
+        return -jnp.sum(x**2)
+
+    with pytest.raises(CannotLower, match="debug_"):
+        sample(ergodica.RandomWalk(1.0, logdensity=printing), jnp.ones(3), host="numba", **OPTIONS)
+    with pytest.raises(ValueError, match="host is one of 'jax', 'numba'; got 'xla'"):
+        sample(ergodica.RandomWalk(1.0, logdensity=TARGET), jnp.ones(3), host="xla", **OPTIONS)
