@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers.kernel import Kernel
-from ergodica.samplers.tuning import Tuner
+from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = [
     "Record", "Tuned", "begin_tuning", "chain_keys", "draw_chunk", "finish_tuning", "init_all", "one_draw", "one_step",

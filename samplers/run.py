@@ -14,7 +14,7 @@ from ergodica.samplers.draws import COUNTS
 from ergodica.samplers.progress import LiveRhat, Reporter
 from ergodica.samplers.run_store import RunStore
 from ergodica.samplers.stopping import Watch
-from ergodica.samplers.tuning import Tuner
+from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = ["Ending", "Host", "Run", "buffer_capacity", "changed_leaves", "with_changed_leaves"]
 

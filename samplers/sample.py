@@ -27,7 +27,8 @@ from ergodica.samplers.run import Ending, Host, Run, buffer_capacity, with_chang
 from ergodica.samplers.run_store import RunStore
 from ergodica.samplers.stopping import Until, Watch
 from ergodica.samplers.stored_array import StoreError
-from ergodica.samplers.tuning import Tuner, choose_tuner, tuned_leaves
+from ergodica.samplers.tuning.choice import choose_tuner, tuned_leaves
+from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = ["resume", "sample"]
 
@@ -81,7 +82,7 @@ def sample(
     positions
         Instead of ``position``: the starts of the chains, stacked on a leading axis of length ``chains``.
     tuner
-        ``"auto"`` for the one that suits the kernel (:func:`ergodica.samplers.tuning.choose_tuner`), which learns from
+        ``"auto"`` for the one that suits the kernel (:func:`ergodica.samplers.tuning.choice.choose_tuner`), which learns from
         all chains together; ``None`` to leave the parameters as they are.
     keep_warmup
         Keep the warm-up's draws too.

@@ -18,7 +18,8 @@ from ergodica.samplers import inputs
 from ergodica.samplers.chunks import strong
 from ergodica.samplers.claim import Space
 from ergodica.samplers.kernel import Kernel, zeros_of_info
-from ergodica.samplers.tuning import Tuner, choose_tuner
+from ergodica.samplers.tuning.choice import choose_tuner
+from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = ["NumPyroKernel", "NumPyroState"]
 

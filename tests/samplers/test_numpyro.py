@@ -21,7 +21,8 @@ from ergodica.samplers.metropolis.random_walk import RandomWalk
 from ergodica.samplers.sample import sample
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
 from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
-from ergodica.samplers.tuning import ProposalScale, Whitening
+from ergodica.samplers.tuning.proposal_scale import ProposalScale
+from ergodica.samplers.tuning.whitening import Whitening
 from tests.helpers.kernels import Importance, Stretch
 
 DATA = jnp.array([0.3, -1.2, 0.5])

@@ -19,7 +19,7 @@ from ergodica.samplers.metropolis.random_walk import RandomWalk
 from ergodica.samplers.sample import sample
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
 from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
-from ergodica.samplers.tuning import Whitening
+from ergodica.samplers.tuning.whitening import Whitening
 from tests.helpers.kernels import Importance, Stretch
 
 

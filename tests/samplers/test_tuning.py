@@ -16,19 +16,14 @@ from ergodica.samplers.sample import sample
 from ergodica.samplers.slicing.coordinate import CoordinateSlice
 from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice
 from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice
-from ergodica.samplers.tuning import (
-    DualAverage,
-    Inner,
-    Parts,
-    ProposalScale,
-    SliceWidth,
-    StepSize,
-    Together,
-    Tuner,
-    Whitening,
-    choose_tuner,
-    tuned_leaves,
-)
+from ergodica.samplers.tuning.choice import choose_tuner, tuned_leaves
+from ergodica.samplers.tuning.composition import Inner, Parts, Together
+from ergodica.samplers.tuning.parallel_affine import ParallelAffine
+from ergodica.samplers.tuning.proposal_scale import ProposalScale
+from ergodica.samplers.tuning.slice_width import SliceWidth
+from ergodica.samplers.tuning.step_size import DualAverage, StepSize
+from ergodica.samplers.tuning.tuner import Tuner
+from ergodica.samplers.tuning.whitening import Whitening
 
 
 def normal(scale, x):
@@ -211,6 +206,30 @@ def test_whitening():
     np.testing.assert_allclose(only_matrix.scale @ only_matrix.scale.T, shrunk, rtol=1e-9)
     with pytest.raises(ValueError, match="nothing to tune: GibbsianPolarSlice has neither"):
         feed(Whitening(), GibbsianPolarSlice(), positions)
+
+
+def test_parallel_affine_learns_from_all_draws_since_the_burn_in():
+    rng = np.random.default_rng(5)
+    positions = rng.normal(size=(220, 4, 3)) * [1.0, 2.0, 0.5] + [5.0, 0.0, -2.0]
+    kernel = GibbsianPolarSlice(center=jnp.zeros(3), scale=jnp.ones(3))
+    # Of 220 steps the first 22 are burn-in; estimates after 25, 50, ..., 175 more.
+    seen = positions[22 : 22 + 175].reshape(-1, 3)
+    tuned = feed(ParallelAffine(), kernel, positions)
+    np.testing.assert_allclose(tuned.center, seen.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(tuned.scale, seen.std(axis=0, ddof=1), rtol=1e-9)
+    # A covariance in 30 dimensions is estimated after every 30 steps.
+    many = rng.normal(size=(100, 4, 30))
+    dense = feed(ParallelAffine(burn_in=0.0), GibbsianPolarSlice(scale=jnp.eye(30)), many)
+    covariance = np.cov(many[:90].reshape(-1, 30).T)
+    shrunk = np.where(np.eye(30, dtype=bool), covariance, covariance * 360 / (360 + 30 + 5))
+    np.testing.assert_allclose(dense.scale @ dense.scale.T, shrunk, rtol=1e-9)
+    assert dense.center is None
+    with pytest.raises(ValueError, match="nothing to tune"):
+        feed(ParallelAffine(), GibbsianPolarSlice(), positions)
+    with pytest.raises(ValueError, match="burn_in is a share"):
+        ParallelAffine(burn_in=1.0)
+    with pytest.raises(ValueError, match="interval has to be at least 1"):
+        ParallelAffine(interval=0)
 
 
 # --- choice and composition -------------------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""Which tuner a kernel gets, and what tuning has changed."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from ergodica.samplers.kernel import Kernel
+from ergodica.samplers.tuning.composition import Inner, Parts, inner_state
+from ergodica.samplers.tuning.proposal_scale import ProposalScale
+from ergodica.samplers.tuning.slice_width import SliceWidth
+from ergodica.samplers.tuning.step_size import StepSize
+from ergodica.samplers.tuning.tuner import Tuner
+
+__all__ = ["choose_tuner", "tuned_leaves"]
+
+
+def choose_tuner(kernel: Any, state: Any, info: Any) -> Tuner | None:
+    """Return the tuner that a kernel names, or else the one that its fields call for.
+
+    Parameters
+    ----------
+    kernel
+        The kernel.
+    state, info
+        Of the kernel; only the names of their fields are looked at.
+
+    Returns
+    -------
+    Tuner or None
+        ``None`` if there is nothing to tune. A mixture is not tuned, since its parts move now and then only.
+    """
+    named = getattr(kernel, "tuner", None)
+    if callable(named):
+        tuner: Tuner | None = named()
+        return tuner
+    fields = {field.name for field in dataclasses.fields(kernel)}
+    if "weights" in fields and "parts" in fields:
+        return None
+    if "parts" in fields and hasattr(state, "parts") and hasattr(info, "parts"):
+        tuners = tuple(
+            choose_tuner(part, one, other)
+            for part, one, other in zip(kernel.parts, state.parts, info.parts, strict=True)
+        )
+        return Parts(tuners) if any(tuner is not None for tuner in tuners) else None
+    if isinstance(getattr(kernel, "inner", None), Kernel):
+        inner = choose_tuner(kernel.inner, inner_state(state), info)
+        return None if inner is None else Inner(inner)
+    if "width" in fields:
+        if "radius" in getattr(state, "_fields", ()):
+            return SliceWidth("radius")
+        return SliceWidth("line" if "scale" in fields else "coordinate")
+    if hasattr(info, "acceptance_rate"):
+        if isinstance(getattr(kernel, "step_size", None), jax.Array):
+            return StepSize()
+        if isinstance(getattr(kernel, "scale", None), jax.Array):
+            return ProposalScale()
+    return None
+
+
+def tuned_leaves(before: Any, after: Any) -> dict[str, np.ndarray]:
+    """Return the leaves of a kernel that tuning has changed, by name.
+
+    Parameters
+    ----------
+    before, after
+        The kernel before and after the warm-up.
+    """
+    changed = {}
+    old = jax.tree.leaves(before)
+    for (path, leaf), was in zip(jax.tree_util.tree_leaves_with_path(after), old, strict=True):
+        if leaf is not was and not np.array_equal(np.asarray(leaf), np.asarray(was)):
+            changed[jax.tree_util.keystr(path, simple=True, separator=".")] = np.asarray(leaf)
+    return changed
