@@ -92,6 +92,8 @@ class Draws:
         ``"unfinished"`` for a run on disk that is going on or was killed.
     host
         What ran the steps: ``"jax"`` or ``"numba"``.
+    host_reason
+        Why.
     versions
         Of the packages.
     kernel, state
@@ -115,6 +117,7 @@ class Draws:
     seconds: float = 0.0
     ending: str = "complete"
     host: str = "jax"
+    host_reason: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=package_versions)
     kernel: Any = None
     state: Any = None
@@ -410,6 +413,7 @@ class Draws:
             "sampling_time": self.seconds,
             "ending": self.ending,
             "host": self.host,
+            "host_reason": self.host_reason,
         }
         if claim.population:
             attributes["chains"] = COUPLED
@@ -434,7 +438,17 @@ class Draws:
             "flags": {name: self.stats[name].dtype.str for name in FLAGS if name in self.stats},
             **{
                 name: getattr(self, name)
-                for name in ("sampler", "description", "seed", "tune", "thin", "seconds", "ending", "host")
+                for name in (
+                    "sampler",
+                    "description",
+                    "seed",
+                    "tune",
+                    "thin",
+                    "seconds",
+                    "ending",
+                    "host",
+                    "host_reason",
+                )
             },
             "walkers": walkers,
             "warmup_counts": dict(self.warmup_counts),
@@ -512,6 +526,7 @@ class Draws:
                     "seconds",
                     "ending",
                     "host",
+                    "host_reason",
                     "warmup_counts",
                     "versions",
                 )
@@ -540,6 +555,7 @@ class Draws:
             seconds=progress.get("seconds", 0.0),
             ending=progress.get("ending", "unfinished"),
             host=header["plan"]["host"],
+            host_reason=header["plan"]["host_reason"],
             versions=header["versions"],
         )
 

@@ -34,7 +34,7 @@ __all__ = ["resume", "sample"]
 
 MAX_STEPS = 2**31 - 1
 EAGER_STARTS = 32
-HOSTS = ("jax", "numba")
+HOSTS = ("auto", "jax", "numba")
 MAX_SHOWN_AGAIN = 2**14
 
 # Steps count up from 0, so these never meet a step's number.
@@ -57,7 +57,7 @@ def sample(
     chunk: int | None = None,
     until: Until | None = None,
     store: str | os.PathLike[str] | None = None,
-    host: Host = "jax",
+    host: Host | Literal["auto"] = "jax",
 ) -> Draws:
     """Run several chains of a kernel and collect their draws.
 
@@ -100,7 +100,8 @@ def sample(
     host
         ``"jax"``: XLA runs the steps, on whatever device JAX uses. ``"numba"``: they are compiled to one loop for the
         processor, chains on threads, which is many times faster for cheap densities in up to some hundred dimensions;
-        the draws are the same up to rounding. Tuning stays with XLA.
+        the draws are the same up to rounding. Tuning stays with XLA. ``"auto"``: the one that is likely to be faster;
+        ``draws.host`` and ``draws.host_reason`` say which and why.
 
     Returns
     -------
@@ -152,10 +153,9 @@ def sample(
 
     if not (until is None or isinstance(until, Until)):
         raise TypeError(f"until has to be an Until, as in Until(relative=0.05); got {until!r}")
-    if host not in HOSTS:
-        raise ValueError(f"host is one of {', '.join(map(repr, HOSTS))}; got {host!r}")
+    host, why = _host(host, kernel, one)
     capacity = buffer_capacity(states, max(draws, tune), host)
-    plan = _Plan(draws, tune, chains, thin, keep_warmup, capacity, _seed_record(seed), host)
+    plan = _Plan(draws, tune, chains, thin, keep_warmup, capacity, _seed_record(seed), host, why)
     disk = None if store is None else _new_store(store, kernel, chosen, key, states, plan)
     reporter = make_reporter(progress)
     run = Run(kernel, states, key, capacity=capacity, chunk=chunk, reporter=reporter, store=disk, host=host)
@@ -263,6 +263,7 @@ class _Plan:
     capacity: int
     seed: int | list[int]
     host: Host
+    host_reason: str
 
 
 def _finished(run: Run, plan: _Plan, tuner: Tuner | None, until: Until | None, began: float) -> Draws:
@@ -302,6 +303,7 @@ def _finished(run: Run, plan: _Plan, tuner: Tuner | None, until: Until | None, b
         "seconds": time.monotonic() - began,
         "ending": ending,
         "host": plan.host,
+        "host_reason": plan.host_reason,
         "kernel": run.kernel,
         "state": run.states,
     }
@@ -355,6 +357,17 @@ def _as_key(seed: Any) -> PRNGKeyArray:
         f"seed has to be an integer or a key as made by jax.random.key(seed); got {seed!r}. "
         "Wrap a legacy uint32 key with jax.random.wrap_key_data."
     )
+
+
+def _host(host: Any, kernel: Any, one: Any) -> tuple[Host, str]:
+    if host not in HOSTS:
+        raise ValueError(f"host is one of {', '.join(map(repr, HOSTS))}; got {host!r}")
+    if host != "auto":
+        return host, "as asked for"
+    from ergodica.samplers.lowering.choice import choose_host
+
+    chosen: Any = choose_host(kernel, one)
+    return chosen.host, chosen.reason
 
 
 def _seed_record(seed: Any) -> int | list[int]:

@@ -73,5 +73,25 @@ def test_what_cannot_be_compiled_is_named():
 
     with pytest.raises(CannotLower, match="debug_"):
         sample(ergodica.RandomWalk(1.0, logdensity=printing), jnp.ones(3), host="numba", **OPTIONS)
-    with pytest.raises(ValueError, match="host is one of 'jax', 'numba'; got 'xla'"):
+    with pytest.raises(ValueError, match="host is one of 'auto', 'jax', 'numba'; got 'xla'"):
         sample(ergodica.RandomWalk(1.0, logdensity=TARGET), jnp.ones(3), host="xla", **OPTIONS)
+
+
+MATRIX = np.random.default_rng(0).normal(size=(2000, 20))
+
+
+@pytest.mark.parametrize(
+    ("logdensity", "host", "reason"),
+    [
+        (TARGET, "numba", "no array of a step has more than"),
+        (lambda x: -jnp.sum(jnp.tanh(MATRIX @ jnp.tile(x, 7)[:20]) ** 2), "jax", "an array of 40000 entries"),
+        (lambda x: -jnp.sum(jnp.abs(jnp.fft.fft(x)) ** 2), "jax", "complex128"),
+    ],
+    ids=["small", "large", "not lowered"],
+)
+def test_the_choice_is_explained(logdensity, host, reason):
+    kernel = ergodica.RandomWalk(1.0, logdensity=logdensity)
+    draws = sample(kernel, jnp.ones(3), host="auto", **{**OPTIONS, "tune": 0, "draws": 2})
+    assert draws.host == host
+    assert reason in draws.host_reason
+    assert draws.to_arviz().attrs["host"] == host
