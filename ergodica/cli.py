@@ -1,4 +1,4 @@
-"""The command line: run the checks behind the claims, and print or store what they found."""
+"""The command line: run the checks behind the claims, audit draws, and print or store what was found."""
 
 import dataclasses
 import difflib
@@ -92,6 +92,52 @@ def certify(
         raise typer.Exit(1)
 
 
+@app.command("audit")
+def audit_file(
+    path: Annotated[
+        Path, typer.Argument(metavar="DRAWS", help="A file .nc, .csv or .npz, or the folder of a run on disk.")
+    ],
+    max_rhat: Annotated[float, typer.Option(min=1.0, help="Largest R-hat without an alarm.")] = 1.01,
+    min_ess: Annotated[float, typer.Option(min=0.0, help="Smallest effective number of draws of each chain.")] = 100.0,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the record as JSON; - is standard output.")
+    ] = None,
+) -> None:
+    """Look for what is wrong with draws from anywhere; leave with status 1 if something is."""
+    from ergodica.samplers.stored_array import StoreError
+    from ergodica.validation.audit import audit
+    from ergodica.validation.draws_file import read_draws
+
+    try:
+        found = audit(read_draws(path), max_rhat=max_rhat, min_ess=min_ess)
+    except (OSError, ValueError, StoreError) as error:
+        console_for(sys.stderr).print(f"[bold red]error[/] {escape(str(error))}")
+        raise typer.Exit(2) from None
+    console = console_for(sys.stderr if json_file == "-" else sys.stdout)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in found.table.columns:
+        table.add_column(column, justify="right")
+    for name, row in zip(found.table.index, found.table.to_numpy(), strict=True):
+        table.add_row(escape(str(name)), *(f"{value:.4g}" for value in row))
+    console.print(table)
+    console.print()
+    for alarm in found.alarms:
+        console.print(f"[bold red]alarm[/] {escape(alarm)}")
+    if not found.alarms:
+        console.print("Nothing alarming. That chains agree is no proof that they have seen all there is.")
+    if json_file is not None:
+        values = found.table.astype(float).to_dict(orient="index")
+        rows = {name: {key: _plain(value) for key, value in row.items()} for name, row in values.items()}
+        text = json.dumps({"alarms": list(found.alarms), "summary": rows}, indent=2, allow_nan=False) + "\n"
+        if json_file == "-":
+            sys.stdout.write(text)
+        else:
+            Path(json_file).write_text(text, encoding="utf-8")
+    if found.alarms:
+        raise typer.Exit(1)
+
+
 def print_reports(reports: Sequence[Report], console: Console) -> None:
     """Print what was found as a table, failures in words, and the chance that right samplers show a failure.
 
@@ -134,10 +180,6 @@ def as_json(reports: Mapping[str, Report], *, seed: int, budget: float | None) -
 
     Numbers that are not finite, which JSON does not have, become null.
     """
-
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
     return {
         "ergodica": ergodica.__version__,
         "jax": jax.__version__,
@@ -147,11 +189,15 @@ def as_json(reports: Mapping[str, Report], *, seed: int, budget: float | None) -
         "passed": all(report.passed for report in reports.values()),
         "skipped": {name: list(report.skipped) for name, report in reports.items() if report.skipped},
         "evidence": [
-            {field: plain(value) for field, value in dataclasses.asdict(record).items()}
+            {field: _plain(value) for field, value in dataclasses.asdict(record).items()}
             for report in reports.values()
             for record in report.evidence
         ],
     }
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _select(names: Sequence[str]) -> list[str]:
