@@ -31,6 +31,7 @@ def normal(data, x):
 STANDARD = Partial(normal, jnp.asarray(0.0))
 
 
+@pytest.mark.slow
 def test_the_catalogue_certifies_it():
     report = certify("corrected")
     assert report.passed, str(report)

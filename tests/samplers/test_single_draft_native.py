@@ -222,6 +222,7 @@ def test_bad_input_is_refused_with_the_reason(change, error, words):
 # --- as operations of JAX -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_operations_agree_with_the_host_under_jit_and_vmap():
     tokens, p, q, p_logits, q_logits, uniforms = long_chains(5)
     expected = native.verify(tokens, p, q, uniforms)

@@ -107,6 +107,7 @@ def test_sampled_table_of_the_four_by_four_torus(order):
 
 @pytest.mark.parametrize("order", ["systematic", "palindromic", "random"])
 @pytest.mark.parametrize("kind", ["ising", "potts"])
+@pytest.mark.slow
 def test_the_reference_step_makes_the_choices_that_uniforms_say(order, kind):
     """The step that is enumerated, run on uniforms, against the compiled core."""
     if kind == "ising":

@@ -58,6 +58,7 @@ def test_chains_that_disagree_are_seen():
     assert set(Until(ess=100).failures(precision)) == {"rhat"}
 
 
+@pytest.mark.slow
 def test_coverage_when_stopped():
     """Intervals at the stopping time: 400 runs, nominal 95 per cent; below 88 has probability 2e-8 at 95."""
     until, covered = Until(mcse=0.04, min_draws=200), 0

@@ -105,6 +105,7 @@ def test_calibrators():
         calibrate(1.5)
 
 
+@pytest.mark.slow
 def test_rows_of_a_compiled_kernel():
     # False alarm 1e-6 by Ville and the union over four states.
     check = row_check("Metropolis on ring4", ring4(), RING4)

@@ -122,6 +122,7 @@ def test_golden_guided_walk():
     assert 1e-100 < stats.chisquare(counts).pvalue < 1e-50
 
 
+@pytest.mark.slow
 def test_kernel_that_never_moves_has_uniform_ranks():
     # Ties are broken at random: the blind spot of rank tests, stated in the module. One p-value: false alarm 1e-6.
     test = RankTest(NORMAL, Metropolis(scale=1e-300))
@@ -152,6 +153,7 @@ def test_two_sample_controls():
     assert not run_check(several, Broken(), name="broken", key=jax.random.key(1)).passed
 
 
+@pytest.mark.slow
 def test_two_samples_need_no_reversal():
     # False alarm 1e-6.
     guided = two_sample_check("guided", _guided_model(), bind=unchanged)

@@ -24,6 +24,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.slow
 def test_controls(target):
     # False alarm of the positive control: 1e-6 a target.
     check = stationary_start_check(target.name, target)
