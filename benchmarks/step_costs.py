@@ -56,6 +56,15 @@ def scanned(step: Callable[[Any, Any], Any], state: Any, steps: int) -> Callable
     return lambda: jax.block_until_ready(run(state))
 
 
+def hosts(kernel: Any, state: Any, steps: int) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Return our kernel on both hosts."""
+    compiled = compile_run(kernel, state, collect=lambda _: ())
+    return {
+        "ours": (scanned(lambda key, s: kernel.step(key, s)[0], state, steps), steps),
+        "ours, compiled host": (lambda: compiled(KEY, state, steps), steps),
+    }
+
+
 def normal(x: Any) -> Any:
     return -0.5 * jnp.sum(x**2)
 
@@ -77,13 +86,11 @@ def random_walk(dim: int, steps: int) -> dict[str, float]:
     scale = 2.38 / dim**0.5
     kernel = ergodica.RandomWalk(scale, logdensity=normal)
     state = kernel.init(jnp.zeros(dim))
-    compiled = compile_run(kernel, state, collect=lambda _: ())
     peer = blackjax.additive_step_random_walk(normal, blackjax.mcmc.random_walk.normal(scale * jnp.ones(dim)))
     generator = np.random.default_rng(0)
     return in_turn(
         {
-            "ours": (scanned(lambda key, s: kernel.step(key, s)[0], state, steps), steps),
-            "ours, compiled host": (lambda: compiled(KEY, state, 10 * steps), 10 * steps),
+            **hosts(kernel, state, steps),
             "BlackJAX": (scanned(lambda key, s: peer.step(key, s)[0], peer.init(jnp.zeros(dim)), steps), steps),
             "plain compiled loop": (lambda: plain_walk(generator, np.zeros(dim), scale, 10 * steps), 10 * steps),
         }
@@ -99,7 +106,7 @@ def flow_independence(dim: int, steps: int) -> dict[str, float]:
     state = kernel.init(jnp.zeros(dim))
     return in_turn(
         {
-            "ours": (scanned(lambda key, s: kernel.step(key, s)[0], state, steps), steps),
+            **hosts(kernel, state, steps),
             "flow alone": (
                 scanned(lambda key, s: sum(plain.sample_and_log_prob(key)[0]) + 0 * s, jnp.zeros(()), steps),
                 steps,
@@ -128,7 +135,7 @@ def reverse_diffusion(dim: int, draws: int) -> dict[str, float]:
 
     return in_turn(
         {
-            "ours": (scanned(lambda key, s: kernel.step(key, s)[0], state, draws), draws),
+            **hosts(kernel, state, draws),
             "its evaluations alone": (scanned(evaluations, jnp.zeros(()), draws), draws),
         }
     )
@@ -151,7 +158,7 @@ def admm(agents: int, dim: int, steps: int) -> dict[str, float]:
 
     return in_turn(
         {
-            "ours": (scanned(lambda key, s: kernel.step(key, s)[0], state, steps), steps),
+            **hosts(kernel, state, steps),
             "affine map": (scanned(affine, start, steps), steps),
         }
     )
