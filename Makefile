@@ -19,10 +19,10 @@ demo: $(VENV_DEMO)/.installed  ## Sample two real posteriors, compare with the e
 	$(VENV_DEMO)/bin/python -m ergodica.demo demo_output
 
 test: $(VENV_TEST)/.installed  ## Run the fast tests (a few minutes).
-	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS)
+	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS) --durations=10 $(TESTS)
 
 slow: $(VENV_TEST)/.installed  ## Run the slow tests: statistics and exhaustive cases.
-	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS) -m slow
+	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS) --durations=10 -m slow
 
 doctests: $(VENV_TEST)/.installed  ## Run the examples in the docstrings.
 	$(VENV_TEST)/bin/python -m pytest -q --doctest-modules ergodica
