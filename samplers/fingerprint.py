@@ -72,10 +72,8 @@ def _add(digest: Any, value: Any) -> None:
 
 def _constants(program: Any) -> Iterator[Any]:
     """Yield the constants of a program and of the programs inside it, in order."""
-    if isinstance(program, ClosedJaxpr):
-        yield from program.consts
-        yield from _constants(program.jaxpr)
-    elif isinstance(program, Jaxpr):
+    if isinstance(program, ClosedJaxpr | Jaxpr):  # from JAX 0.12 on, one class
+        yield from getattr(program, "consts", ())
         for equation in program.eqns:
             for name in sorted(equation.params):
                 yield from _constants(equation.params[name])

@@ -265,6 +265,9 @@ class _Flattening:
         if name == "while" and params["cond_jaxpr"].out_avals[0].shape:
             closed = _with_one_test(params, [variable.aval for variable in equation.invars])
             return self._inline(closed.jaxpr, [constant(value) for value in closed.consts], operands, equations, place)
+        if name == "call_hi_primitive":  # from JAX 0.12 on: an operation that says how it is written in others
+            closed = _expanded(params["_prim"], [variable.aval for variable in equation.invars])
+            return self._inline(closed.jaxpr, [constant(value) for value in closed.consts], operands, equations, place)
         if name in _IDENTITIES:
             return operands
         if name in REFUSED:
@@ -289,6 +292,13 @@ class _Flattening:
         outputs = [Variable(*kind(variable.aval, name, place)) for variable in equation.outvars]
         equations.append(Equation(name, params, operands, outputs, place))
         return outputs
+
+
+def _expanded(operation: Any, avals: list[Any]) -> Any:
+    def expanded(*operands: Any) -> Any:
+        return jax.tree.leaves(operation.expand(*jax.tree.unflatten(operation.in_tree, operands)))
+
+    return jax.make_jaxpr(expanded)(*avals)
 
 
 def _with_one_test(params: dict[str, Any], avals: list[Any]) -> Any:

@@ -192,6 +192,16 @@ def zeta(lane: Lane, s: Any, q: Any) -> Any:
     return lane.helper(_zeta, s, q)
 
 
+@expand("polynomial")
+def polynomial(x: Any, *coefficients: Any, unroll: int | None = None) -> Any:
+    """Evaluate a polynomial, the constant term first, as JAX has it from 0.12 on."""
+    del unroll
+    total = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        total = coefficient + x * total
+    return jnp.broadcast_to(total, jnp.broadcast_shapes(*(jnp.shape(c) for c in (x, *coefficients)))).astype(x.dtype)
+
+
 @expand("polygamma")
 def polygamma(n: Any, x: Any) -> Any:
     sign = jnp.where(jnp.mod(n, 2) == 1, 1.0, -1.0).astype(x.dtype)

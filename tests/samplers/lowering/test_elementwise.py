@@ -85,8 +85,9 @@ def test_functions_that_xla_rounds_more_coarsely(dtype):
 
 
 def test_poles():
-    x = jnp.array([0.0, -0.0, -1.0, -2.0, jnp.inf, -jnp.inf, jnp.nan])
+    x = jnp.array([-1.0, -2.0, jnp.inf, -jnp.inf, jnp.nan])
     check({"digamma": lax.digamma, "lgamma": lax.lgamma}, x)
+    check(lax.lgamma, jnp.array([0.0, -0.0]))  # of digamma at zero, versions of JAX have different opinions
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
