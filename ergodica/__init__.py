@@ -12,11 +12,23 @@ if TYPE_CHECKING:
     from ergodica import samplers as samplers
     from ergodica import theory as theory
     from ergodica import validation as validation
+    from ergodica.samplers.acceptance.greedy_multi_draft import GreedyMultiDraft as GreedyMultiDraft
+    from ergodica.samplers.acceptance.luce_selection import LuceSelection as LuceSelection
     from ergodica.samplers.acceptance.metropolis import Barker as Barker
     from ergodica.samplers.acceptance.metropolis import GeneralisedBarker as GeneralisedBarker
     from ergodica.samplers.acceptance.metropolis import Lazy as Lazy
     from ergodica.samplers.acceptance.metropolis import Metropolis as Metropolis
+    from ergodica.samplers.acceptance.naive import Naive as Naive
+    from ergodica.samplers.acceptance.optimal_luce_selection import OptimalLuceSelection as OptimalLuceSelection
+    from ergodica.samplers.acceptance.optimal_selection import OptimalSelection as OptimalSelection
+    from ergodica.samplers.acceptance.ordered_selection import OrderedSelection as OrderedSelection
+    from ergodica.samplers.acceptance.recursive_rejection import RecursiveRejection as RecursiveRejection
+    from ergodica.samplers.acceptance.recursive_rejection_without_replacement import (
+        RecursiveRejectionWithoutReplacement as RecursiveRejectionWithoutReplacement,
+    )
+    from ergodica.samplers.acceptance.sequential_selection import SequentialSelection as SequentialSelection
     from ergodica.samplers.acceptance.single_draft import SingleDraft as SingleDraft
+    from ergodica.samplers.acceptance.spechub import SpecHub as SpecHub
     from ergodica.samplers.claim import Claim as Claim
     from ergodica.samplers.claim import Exactness as Exactness
     from ergodica.samplers.claim import Space as Space
@@ -70,6 +82,16 @@ if (_root / "pyproject.toml").is_file() and not (_root / "ergodica" / "samplers"
 # The same names as above: a test compares the two.
 _NAMES_OF = {
     "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
+    "ergodica.samplers.acceptance.greedy_multi_draft": ("GreedyMultiDraft",),
+    "ergodica.samplers.acceptance.luce_selection": ("LuceSelection",),
+    "ergodica.samplers.acceptance.naive": ("Naive",),
+    "ergodica.samplers.acceptance.optimal_luce_selection": ("OptimalLuceSelection",),
+    "ergodica.samplers.acceptance.optimal_selection": ("OptimalSelection",),
+    "ergodica.samplers.acceptance.ordered_selection": ("OrderedSelection",),
+    "ergodica.samplers.acceptance.recursive_rejection": ("RecursiveRejection",),
+    "ergodica.samplers.acceptance.recursive_rejection_without_replacement": ("RecursiveRejectionWithoutReplacement",),
+    "ergodica.samplers.acceptance.sequential_selection": ("SequentialSelection",),
+    "ergodica.samplers.acceptance.spechub": ("SpecHub",),
     "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
     "ergodica.samplers.claim": ("Claim", "Exactness", "Space"),
     "ergodica.samplers.compose": ("corrected", "cycle", "mixture", "on", "repeat", "tempered"),

@@ -1,12 +1,20 @@
-"""Speculative sampling done wrong, in the ways in which it is done wrong."""
+"""Acceptance rules done wrong, in the ways in which they are done wrong."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ergodica.samplers import random
+from ergodica.samplers.acceptance.dependent_drafts import DraftsWithoutReplacement
 from ergodica.samplers.acceptance.draft_law import IndependentDrafts
-from ergodica.samplers.acceptance.laws import namespace
+from ergodica.samplers.acceptance.greedy_multi_draft import GreedyMultiDraft
+from ergodica.samplers.acceptance.laws import namespace, residual_law
+from ergodica.samplers.acceptance.luce_selection import LuceSelection, LuceSelectionState
+from ergodica.samplers.acceptance.optimal_luce_selection import optimal_selected_law
+from ergodica.samplers.acceptance.ordered_selection import OrderedSelection
+from ergodica.samplers.acceptance.recursive_rejection import RecursiveRejection
+from ergodica.samplers.acceptance.recursive_rejection_without_replacement import RecursiveRejectionWithoutReplacement
+from ergodica.samplers.acceptance.sequential_selection import SequentialSelection
 from ergodica.samplers.acceptance.single_draft import (
     SingleDraft,
     _at_draft,
@@ -14,6 +22,7 @@ from ergodica.samplers.acceptance.single_draft import (
     _decision,
     acceptance_probability,
 )
+from ergodica.samplers.acceptance.spechub import SpecHub
 from ergodica.samplers.acceptance.token_rule import ConditionalLaw
 from ergodica.samplers.acceptance.verification import emitted
 
@@ -209,4 +218,183 @@ TRAPS = (
     LastAcceptedCounts,
     StaleBonus,
     AlwaysResidual,
+)
+
+
+# --- several drafts -------------------------------------------------------------------------------------------------
+
+
+class SkipsDuplicates(RecursiveRejection):
+    """Skips a repeated draft, and the update of the residual with it."""
+
+    def trials(self, state, drafts):
+        assert drafts.shape[0] == 2
+        trials = super().trials(state, drafts)
+        is_repeated = drafts[0] == drafts[1]
+        xp = namespace(state.q)
+        return trials._replace(residual=xp.where(is_repeated, state.current[1], trials.residual))
+
+
+class SortsDrafts(RecursiveRejection):
+    """Tries the draft with the largest ``p / q`` first."""
+
+    def trials(self, state, drafts):
+        xp = namespace(state.q)
+        q = state.q[0][drafts]
+        order = xp.argsort(-state.current[0][drafts] / xp.where(q > 0, q, 1), stable=True)
+        return super().trials(state, drafts[order])._replace(index=order)
+
+
+class OneTargetForAll(RecursiveRejection):
+    """Tries each draft against the target itself, and draws from the last residual."""
+
+    def trials(self, state, drafts):
+        xp = namespace(state.q)
+        return super().trials(state, drafts)._replace(wanted=xp.stack([state.current[0][token] for token in drafts]))
+
+
+class KeepsLastTarget(RecursiveRejection):
+    """Forgets the update after the last draft."""
+
+    def trials(self, state, drafts):
+        return super().trials(state, drafts)._replace(residual=state.current[-2])
+
+
+class DraftsOnceEach(RecursiveRejection):
+    """Takes drafts without replacement for independent ones."""
+
+    def draft_law(self, q, k=1):
+        return DraftsWithoutReplacement(q, k)
+
+    def conditional_law(self, state, drafts):
+        missing = np.full(state.q.shape[0] - drafts.shape[0], -1)
+        return super().conditional_law(state, np.concatenate([drafts, missing]))
+
+
+class LosesOrder(RecursiveRejectionWithoutReplacement):
+    """Examines the drafts in the order of their numbers, not in that of their drawing."""
+
+    def trials(self, state, drafts):
+        order = namespace(state.p).argsort(drafts)
+        return super().trials(state, drafts[order])._replace(index=order)
+
+
+class KeepsDraftLaw(RecursiveRejectionWithoutReplacement):
+    """Takes every draft for one from ``q``, whatever was drawn before."""
+
+    def trials(self, state, drafts):
+        return RecursiveRejection().trials(RecursiveRejection().prepare(state.p, state.q, drafts.shape[0]), drafts)
+
+
+class InvalidRho(SequentialSelection):
+    """Tests with ``rho = 1``, which emits more of some tokens than the target has."""
+
+    def prepare(self, p, q, k=1):
+        state = super().prepare(p, q, k)
+        return state._replace(scaled=state.scaled / state.rho)
+
+
+class ResidualOfScaled(SequentialSelection):
+    """Draws from ``(p - q)+`` after a test with ``rho q``."""
+
+    def prepare(self, p, q, k=1):
+        state = super().prepare(p, q, k)
+        return state._replace(residual=residual_law(state.p, state.scaled / state.rho))
+
+
+class GreedyWithWholeLaw(GreedyMultiDraft):
+    """Verifies the drawn draft with the law before the likeliest tokens were taken out."""
+
+    def prepare(self, p, q, k=1):
+        state = super().prepare(p, q, k)
+        whole = SingleDraft().prepare(p, q)
+        return state._replace(others=whole.q, residual=whole.residual)
+
+
+class SureHub(SpecHub):
+    """Accepts the hub outright if the target gives it much."""
+
+    def trials(self, state, drafts):
+        trials = super().trials(state, drafts)
+        hub = state.p[state.hub]
+        return trials._replace(drawn=namespace(state.p).where(hub > 0.5, trials.wanted, trials.drawn))
+
+
+class HubWithoutShare(SpecHub):
+    """Serves both kinds of pairs with the whole of the hub."""
+
+    def prepare(self, p, q, k=2):
+        state = super().prepare(p, q, k)
+        return state._replace(hub_after_second=state.p[state.hub])
+
+
+class KeepsMostConfident(OrderedSelection):
+    """Keeps the draft with the largest ``q``, and verifies it as if it were the only one that was drawn."""
+
+    def prepare(self, p, q, k=1):
+        state, single = super().prepare(p, q, k), SingleDraft().prepare(p, q)
+        rank = np.argsort(np.argsort(np.asarray(single.q).astype(float), kind="stable"))
+        return state._replace(selected=single.q, residual=single.residual, rank=rank)
+
+
+class ForgetsSelection(LuceSelection):
+    """Verifies the selected draft with the law of a draft."""
+
+    def prepare(self, p, q, k=1):
+        state, single = super().prepare(p, q, k), SingleDraft().prepare(p, q)
+        return state._replace(selected=single.q, residual=single.residual)
+
+
+class TrustsWantedLaw(LuceSelection):
+    """Verifies with the law that the selection was to give, not with the one that it gives."""
+
+    def prepare(self, p, q, k=1):
+        state, single = super().prepare(p, q, k), SingleDraft().prepare(p, q)
+        wanted, _ = optimal_selected_law(*(np.asarray(law).astype(float) for law in (single.p, single.q)), k)
+        wanted = np.array([type(single.p[0])(x) for x in wanted]) if single.p.dtype == object else jnp.asarray(wanted)
+        return LuceSelectionState(single.p, wanted, residual_law(single.p, wanted), state.weights, state.level)
+
+
+class OneUniformForAll(RecursiveRejection):
+    """Tests all drafts with one uniform."""
+
+    def decide(self, state, drafts, uniforms):
+        return super().decide(state, drafts, uniforms.at[1:-1].set(uniforms[0]))
+
+
+class DrawsFirstResidual(RecursiveRejection):
+    """Draws, in the code that runs, from the residual after the first draft."""
+
+    def draw(self, key, state, drafts):
+        decision = super().draw(key, state, drafts)
+        own = random.categorical(random.fold_in(key, 5), jnp.log(state.current[1]))
+        return decision._replace(token=jnp.where(decision.is_accepted, decision.token, own))
+
+
+class FirstDraftOnly(SequentialSelection):
+    """Accepts as if one draft had been drawn, and claims the rate of all."""
+
+    def trials(self, state, drafts):
+        return super().trials(state, drafts)._replace(index=np.zeros(drafts.shape[0], int))
+
+
+MULTI_DRAFT_TRAPS = (
+    SkipsDuplicates,
+    SortsDrafts,
+    OneTargetForAll,
+    KeepsLastTarget,
+    DraftsOnceEach,
+    LosesOrder,
+    KeepsDraftLaw,
+    InvalidRho,
+    ResidualOfScaled,
+    GreedyWithWholeLaw,
+    SureHub,
+    HubWithoutShare,
+    KeepsMostConfident,
+    ForgetsSelection,
+    TrustsWantedLaw,
+    OneUniformForAll,
+    DrawsFirstResidual,
+    FirstDraftOnly,
 )

@@ -16,8 +16,17 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ergodica.samplers import random
-from ergodica.samplers.acceptance.draft_law import IndependentDrafts
+from ergodica.samplers.acceptance.greedy_multi_draft import GreedyMultiDraft
+from ergodica.samplers.acceptance.luce_selection import LuceSelection
+from ergodica.samplers.acceptance.naive import Naive
+from ergodica.samplers.acceptance.optimal_luce_selection import OptimalLuceSelection
+from ergodica.samplers.acceptance.optimal_selection import OptimalSelection
+from ergodica.samplers.acceptance.ordered_selection import OrderedSelection
+from ergodica.samplers.acceptance.recursive_rejection import RecursiveRejection
+from ergodica.samplers.acceptance.recursive_rejection_without_replacement import RecursiveRejectionWithoutReplacement
+from ergodica.samplers.acceptance.sequential_selection import SequentialSelection
 from ergodica.samplers.acceptance.single_draft import SingleDraft
+from ergodica.samplers.acceptance.spechub import SpecHub
 from ergodica.samplers.acceptance.token_rule import TokenRule
 from ergodica.validation.enumeration import enumerate_law
 from ergodica.validation.evidence import Case, Check, Outcome
@@ -64,6 +73,26 @@ PAIRS: tuple[tuple[Weights, Weights], ...] = (
 )
 """Targets and drafts as integer weights: generic, equal, disjoint, with zeros on either side, one-hot, one token."""
 
+PAIRS_OF_THREE: list[tuple[Weights, Weights]] = [
+    ((5, 3, 2), (2, 3, 5)),
+    ((2, 2, 7, 1), (5, 0, 1, 6)),
+    ((1, 2, 2), (1, 2, 2)),
+    ((1, 0, 6), (4, 4, 1)),
+    ((0, 1, 0), (1, 0, 3)),
+    ((4, 1, 3), (1, 4, 0)),
+    ((3, 8, 1), (9, 2, 1)),
+]
+"""The same on few tokens, for three drafts."""
+
+
+def _pairs(k: int) -> list[tuple[Weights, Weights]]:
+    """Return the pairs with few enough tuples of drafts."""
+    return [pair for pair in PAIRS if len(pair[0]) ** k <= 125] if k < 3 else PAIRS_OF_THREE
+
+
+def _drafts_in(k: int) -> str:
+    return f", {k} drafts" if k > 1 else ""
+
 
 def _worst(errors: Sequence[tuple[float, str]], bound: float, *, what: str) -> Outcome:
     error, where = max(errors, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0])
@@ -101,44 +130,57 @@ def rational_law(k: int = 1) -> Check:
     def run(rule: TokenRule, key: PRNGKeyArray) -> Outcome:
         del key
         errors = []
-        for p, q in PAIRS:
+        for p, q in _pairs(k):
             out = rule.output_law(_fractions(p), _fractions(q), k)
             errors.append((_distance(out.law, _fractions(p)), f"p={p}, q={q}: {[str(part) for part in out.law]}"))
         return _worst(errors, 0.0, what="the output's law is not the target's for weights")
 
-    return Check("exact: rational law of the output", run, seconds=0.3)
+    return Check(f"exact: rational law of the output{_drafts_in(k)}", run, seconds=0.3 * k)
 
 
-def enumerated_law(k: int = 1) -> Check:
-    """Return the check that the code that runs, from drafting to the output, has the target's law."""
+def enumerated_law(k: int = 1, *, traced: bool = True) -> Check:
+    """Return the check that the code that runs, from drafting to the output, has the target's law.
+
+    Parameters
+    ----------
+    k
+        Number of drafts.
+    traced
+        Whether the code includes what the rule computes once; rules that do so on the host leave it out.
+    """
 
     def run(rule: TokenRule, key: PRNGKeyArray) -> Outcome:
         errors = []
-        for p, q in PAIRS[:14]:
+        for p, q in PAIRS[:14] if k == 1 else PAIRS_OF_THREE[:3]:
             target, draft = _floats(p), _floats(q)
             drafts = rule.draft_law(draft, k)
 
-            def program(key: PRNGKeyArray, p: Any, q: Any, drafts: Any = drafts) -> Any:
+            def program(key: PRNGKeyArray, *inputs: Any, drafts: Any = drafts) -> Any:
                 draft_key, rule_key = random.split(key)
-                return rule.draw(rule_key, rule.prepare(p, q, k), drafts.sample(draft_key)).token
+                state = rule.prepare(inputs[0], inputs[1], k) if traced else inputs[0]
+                return rule.draw(rule_key, state, drafts.sample(draft_key)).token
 
-            law = enumerate_law(program, key, jnp.asarray(target), jnp.asarray(draft))
+            inputs = (jnp.asarray(target), jnp.asarray(draft)) if traced else (rule.prepare(target, draft, k),)
+            law = enumerate_law(program, key, *inputs)
             errors.append((_distance(law.vector(len(p)), target), f"p={p}, q={q}"))
         return _worst(errors, _ROUNDING, what="the enumerated law of the output is not the target's for weights")
 
-    return Check("exact: enumerated law of the code that draws", run, seconds=2.0)
+    return Check(f"exact: enumerated law of the code that draws{_drafts_in(k)}", run, seconds=2.0)
 
 
 def decided_law(k: int = 1) -> Check:
     """Return the check that decisions on uniforms have the conditional law.
 
-    The thresholds of the decision are multiples of 1/24 for these laws, so that the average over the midpoints of a
-    grid of 24 is the integral.
+    For one draft the thresholds of the decision are multiples of 1/24 for these laws, so that the average over the
+    midpoints of a grid of 24 is the integral. For more the average over a grid of ``n`` is off by at most ``1 / n`` for
+    each uniform but the last, of which an interval decides, and ``1 / n`` for that.
     """
-    p, q, cells = (1, 3, 4, 0), (4, 2, 1, 1), 24
+    p, q = ((1, 3, 4, 0), (4, 2, 1, 1)) if k == 1 else ((3, 5, 8, 0), (6, 4, 2, 4))
 
     def run(rule: TokenRule, key: PRNGKeyArray) -> Outcome:
         del key
+        cells = 24 if k == 1 else 36
+        bound = _ROUNDING if k == 1 else (max(k, rule.num_uniforms(k)) + 1) / cells
         state = rule.prepare(jnp.asarray(_floats(p)), jnp.asarray(_floats(q)), k)
         exact = rule.prepare(_fractions(p), _fractions(q), k)
         errors = []
@@ -146,7 +188,7 @@ def decided_law(k: int = 1) -> Check:
             law = np.bincount(tokens, minlength=len(p)) / len(tokens)
             wanted = rule.conditional_law(exact, np.asarray(drafts)).law
             errors.append((_distance(law, [float(part) for part in wanted]), f"{drafts}"))
-        return _worst(errors, _ROUNDING, what="decisions on uniforms do not have the conditional law given drafts")
+        return _worst(errors, bound, what="decisions on uniforms do not have the conditional law given drafts")
 
     return Check("exact: decisions on a grid of uniforms", run, seconds=1.0)
 
@@ -158,7 +200,7 @@ def impossible_tokens(k: int = 1) -> Check:
         del key
         bad = []
         decided = _decisions(rule, jnp.asarray([0.0, 0.5, 1 - 2.0**-53]), k)
-        for p, q in PAIRS[:8]:
+        for p, q in PAIRS[:8] if k == 1 else [PAIRS[number] for number in (0, 1, 4, 5)]:
             state = rule.prepare(jnp.asarray(_floats(p)), jnp.asarray(_floats(q)), k)
             for drafts, tokens in decided(state, len(p)):
                 wrong = [token for token in set(tokens.tolist()) if token < 0 or p[token] == 0]
@@ -207,16 +249,26 @@ def invariances(k: int = 1) -> Check:
     return Check("exact: invariant under scale, equivariant under labels", run, seconds=0.3)
 
 
-def acceptance_rate(k: int = 1, *, optimal: bool) -> Check:
-    """Return the check that acceptance is what the closed form says, and not above the optimum; or equal to it."""
+def acceptance_rate(k: int = 1, *, optimal: bool, tolerance: float = 0.0) -> Check:
+    """Return the check that acceptance is what the closed form says, and not above the optimum; or equal to it.
+
+    Parameters
+    ----------
+    k
+        Number of drafts.
+    optimal
+        Whether the rule claims to be the best for its drafts.
+    tolerance
+        How far from the optimum it may be: that of the method that looks for it.
+    """
 
     def run(rule: TokenRule, key: PRNGKeyArray) -> Outcome:
         del key
         errors = []
-        for p, q in PAIRS:
+        for p, q in _pairs(k):
             target, draft = _fractions(p), _fractions(q)
             out = rule.output_law(target, draft, k)
-            best = rule.optimum(target, IndependentDrafts(draft, k))
+            best = rule.optimum(target, rule.draft_law(draft, k))
             claimed = rule.alpha(rule.prepare(target, draft, k))
             excess = [out.accept_branch - out.accept_member, out.accept_member - best]
             if claimed is not None:
@@ -224,24 +276,26 @@ def acceptance_rate(k: int = 1, *, optimal: bool) -> Check:
             if optimal:
                 excess.append(abs(best - out.accept_branch))
             errors.append((float(max(excess)), f"p={p}, q={q}"))
-        return _worst(errors, 0.0, what="acceptance is not as claimed, or above the optimum, for weights")
+        return _worst(errors, tolerance, what="acceptance is not as claimed, or above the optimum, for weights")
 
-    return Check("exact: acceptance as claimed, within the optimum", run, seconds=0.5)
+    return Check(f"exact: acceptance as claimed, within the optimum{_drafts_in(k)}", run, seconds=0.5)
 
 
 def robustness(k: int = 1) -> Check:
-    """Return the check that drafts from another law move the output by at most ``k`` times its distance."""
+    """Return the check that drafts from another law move the output by at most the distance of the two laws of tuples."""
 
     def run(rule: TokenRule, key: PRNGKeyArray) -> Outcome:
         del key
         errors = []
-        for (p, q), (other, _) in itertools.pairwise(PAIRS):
+        for (p, q), (other, _) in itertools.pairwise(_pairs(k)):
             if len(other) != len(p):
                 continue
-            target, draft, drawn = _fractions(p), _fractions(q), _fractions(other)
-            out = rule.output_law(target, draft, k, drafts_from=IndependentDrafts(drawn, k))
+            target, draft, drawn = _fractions(p), _fractions(q), rule.draft_law(_fractions(other), k)
+            out = rule.output_law(target, draft, k, drafts_from=drawn)
             moved = sum(abs(out.law - target)) / 2
-            errors.append((float(moved - k * sum(abs(draft - drawn)) / 2), f"p={p}, q={q}, drawn from {other}"))
+            meant, had = dict(rule.draft_law(draft, k).enumerate()), dict(drawn.enumerate())
+            distance = sum(abs(meant.get(drafts, 0) - had.get(drafts, 0)) for drafts in {**meant, **had}) / 2
+            errors.append((float(moved - distance), f"p={p}, q={q}, drawn from {other}"))
         return _worst(errors, 0.0, what="a wrong draft law moves the output by more than its distance at weights")
 
     return Check("exact: a wrong draft law costs at most its distance", run, seconds=0.2)
@@ -345,3 +399,39 @@ CASES: tuple[Case, ...] = (
     ),
 )
 """Speculative sampling with one draft a position."""
+
+
+def _several(
+    name: str,
+    rule: type[TokenRule],
+    *more: Check,
+    optimal: bool = False,
+    traced: bool = True,
+    most: int = 3,
+    tolerance: float = 0.0,
+) -> Case:
+    """Return the row of a rule for several drafts, with the checks that all of them have to pass."""
+    checks = [rational_law(k) for k in range(2, most + 1)]
+    checks += [acceptance_rate(k, optimal=optimal, tolerance=tolerance) for k in range(2, most + 1)]
+    checks += [enumerated_law(2, traced=traced), decided_law(2), impossible_tokens(2), robustness(2)]
+    return Case(name, rule, rule, (*checks, *more))
+
+
+CASES += (
+    _several("naive-multi-draft", Naive, nothing_left(2), invariances(2)),
+    _several("recursive-rejection", RecursiveRejection, nothing_left(2), invariances(2)),
+    _several(
+        "recursive-rejection-without-replacement",
+        RecursiveRejectionWithoutReplacement,
+        nothing_left(2),
+        invariances(2),
+    ),
+    _several("sequential-selection", SequentialSelection, nothing_left(2), invariances(2)),
+    _several("greedy-multi-draft", GreedyMultiDraft, optimal=True),
+    _several("spechub", SpecHub, optimal=True, most=2),
+    _several("ordered-selection", OrderedSelection),
+    _several("luce-selection", LuceSelection, invariances(2)),
+    _several("optimal-selection", OptimalSelection, optimal=True, traced=False, tolerance=1e-9),
+    _several("optimal-luce-selection", OptimalLuceSelection, optimal=True, traced=False, tolerance=1e-12),
+)
+"""Rules for several drafts of one position."""

@@ -1,41 +1,22 @@
 """Continuous targets with exact draws, exact moments and exact laws of enough functions to pin them down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special as jsp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 from scipy import special
 
 from ergodica.samplers import random
 from ergodica.samplers.inputs import static_count
+from ergodica.validation.targets.funnel import funnel as funnel
 from ergodica.validation.targets.target import Marginal, Target, with_data
+from ergodica.validation.targets.whitened import whitened_marginals
 
 _LOG_2PI = float(np.log(2 * np.pi))
-
-
-def _normal_marginals(
-    dim: int, whiten: Callable[[Float[Array, " d"]], Float[Array, " d"]], shown: int = 3
-) -> tuple[Marginal, ...]:
-    """Return marginals of a law that ``whiten`` maps to the standard normal law of ``dim`` coordinates."""
-
-    def coordinate(i: int) -> Marginal:
-        return Marginal(f"whitened coordinate {i}", lambda x: whiten(x)[i], special.ndtr)
-
-    marginals = [coordinate(i) for i in range(min(dim, shown))]
-    if dim > 1:
-        marginals += [
-            Marginal("whitened sum", lambda x: jnp.sum(whiten(x)) / np.sqrt(dim), special.ndtr),
-            Marginal(
-                "whitened squared norm",
-                lambda x: jnp.sum(whiten(x) ** 2),
-                lambda values: special.gammainc(dim / 2, np.maximum(values, 0) / 2),
-            ),
-        ]
-    return tuple(marginals)
 
 
 def _gaussian_logdensity(mean: Array, factor: Array, x: Array) -> Array:
@@ -69,7 +50,7 @@ def gaussian(mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> Ta
         dim=dim,
         logdensity=with_data(_gaussian_logdensity, jnp.asarray(m), jnp.asarray(factor)),
         sample=sample,
-        marginals=_normal_marginals(dim, whiten),
+        marginals=whitened_marginals(dim, whiten),
         mean=m,
         variance=np.diag(c).copy(),
         log_normalizer=float(0.5 * dim * _LOG_2PI + np.sum(np.log(np.diag(factor)))),
@@ -122,7 +103,7 @@ def banana3() -> Target:
         dim=3,
         logdensity=with_data(_banana_logdensity),
         sample=sample,
-        marginals=_normal_marginals(3, whiten),
+        marginals=whitened_marginals(3, whiten),
         mean=np.array([0.0, 1.0, 0.0]),
         variance=np.array([1.0, 3.0, 1.0]),
         log_normalizer=1.5 * _LOG_2PI,
@@ -166,33 +147,6 @@ def bimodal1() -> Target:
 def smooth1() -> Target:
     """Return 0.5 N(-2, 0.25) + 0.5 N(2, 0.25), variances in second place."""
     return _normal_mixture("smooth1", (0.5, 0.5), (-2.0, 2.0), (0.25, 0.25))
-
-
-def _funnel_logdensity(x: Array) -> Array:
-    return -0.5 * x[0] ** 2 / 9.0 - 0.5 * jnp.exp(-x[0]) * jnp.sum(x[1:] ** 2) - 0.5 * (x.size - 1) * x[0]
-
-
-def funnel(dim: int = 10) -> Target:
-    """Return ``x1 ~ N(0, 9)``, ``xj | x1 ~ N(0, exp(x1))`` for ``j = 2, ..., dim``."""
-    dim = static_count("dim", dim, at_least=2)
-
-    def whiten(x: Array) -> Array:
-        return jnp.concatenate([x[:1] / 3.0, x[1:] * jnp.exp(-0.5 * x[0])])
-
-    def sample(key: PRNGKeyArray, n: int) -> Array:
-        z = random.normal(key, (n, dim))
-        return jnp.concatenate([3.0 * z[:, :1], z[:, 1:] * jnp.exp(1.5 * z[:, :1])], axis=1)
-
-    return Target(
-        name=f"funnel in dimension {dim}",
-        dim=dim,
-        logdensity=with_data(_funnel_logdensity),
-        sample=sample,
-        marginals=_normal_marginals(dim, whiten),
-        mean=np.zeros(dim),
-        variance=np.array([9.0] + [float(np.exp(4.5))] * (dim - 1)),
-        log_normalizer=0.5 * dim * _LOG_2PI + float(np.log(3.0)),
-    )
 
 
 def _exponential_logdensity(x: Array) -> Array:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from numpy.typing import ArrayLike
+from scipy.optimize import elementwise
 
 from ergodica.samplers import random
 
@@ -32,6 +34,60 @@ class Marginal:
     function: Callable[[Any], Array]
     cdf: Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]] | None = None
 
+    def quantile(self, probability: ArrayLike) -> Float[np.ndarray, "..."]:
+        """Return the quantiles at given probabilities, by inverting the distribution function.
+
+        Parameters
+        ----------
+        probability
+            Probabilities strictly between 0 and 1, any shape.
+
+        Returns
+        -------
+        float64 array of the same shape
+
+        Raises
+        ------
+        ValueError
+            If a probability is not inside (0, 1), or the law is known only through draws.
+        """
+        p = np.asarray(probability, dtype=np.float64)
+        if not np.all((p > 0) & (p < 1)):
+            raise ValueError(f"probabilities of quantiles have to lie strictly between 0 and 1; got {p}")
+        cdf = self.cdf
+        if cdf is None:
+            raise ValueError(f"the law of {self.name!r} has no known distribution function; estimate from exact draws")
+
+        def excess(value: Any, level: Any) -> Any:
+            return cdf(np.asarray(value, dtype=np.float64).reshape(-1)).reshape(np.shape(value)) - level
+
+        bracket = elementwise.bracket_root(excess, np.full(p.shape, -1.0), np.full(p.shape, 1.0), args=(p,))
+        if not np.all(bracket.success):
+            raise ValueError(f"no quantile of {self.name!r} was found at {p[~bracket.success].reshape(-1)[0]:g}")
+        return np.asarray(elementwise.find_root(excess, bracket.bracket, args=(p,)).x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """A real function of the position, with its mean under the target.
+
+    Parameters
+    ----------
+    name
+        For the report.
+    function
+        Traceable function ``position -> scalar``.
+    value
+        Its mean.
+    standard_error
+        Of the value: zero if it is exact up to round-off, positive if it comes from somebody's long run.
+    """
+
+    name: str
+    function: Callable[[Any], Array]
+    value: float
+    standard_error: float = 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Target:
@@ -53,6 +109,15 @@ class Target:
         Exact moments of the coordinates, shape ``(d,)``.
     log_normalizer
         Log of the integral of ``exp(logdensity)``.
+    covariance
+        Exact covariance, shape ``(d, d)``; ``None`` if it is not stated.
+    modes, mode_weights
+        Centres of the modes, shape ``(K, d)``, and the probabilities of the components they stand for, shape ``(K,)``;
+        ``None`` if the law is not made of separate modes.
+    expectations
+        Means of further functions.
+    source
+        Where the law comes from, and how the truth is known.
     """
 
     name: str
@@ -63,6 +128,58 @@ class Target:
     mean: Float[np.ndarray, " d"]
     variance: Float[np.ndarray, " d"]
     log_normalizer: float = 0.0
+    covariance: Float[np.ndarray, "d d"] | None = None
+    modes: Float[np.ndarray, "K d"] | None = None
+    mode_weights: Float[np.ndarray, " K"] | None = None
+    expectations: tuple[Expectation, ...] = ()
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class MomentTarget:
+    """A law of which only some truths are known: no exact draws, or no moments of every coordinate.
+
+    Parameters
+    ----------
+    name
+        For the report.
+    dim
+        Number of coordinates; positions have shape ``(dim,)``.
+    logdensity
+        ``position -> scalar``, up to ``log_normalizer``.
+    expectations
+        Known means.
+    marginals
+        Functions with known laws.
+    log_normalizer
+        Log of the integral, or sum, of ``exp(logdensity)``; ``None`` if it is not known.
+    sample
+        ``sample(key, n)`` returns exact and independent draws, shape ``(n, dim)``; ``None`` if there is no such sampler.
+    source
+        Where the law comes from, and how the truth is known.
+    """
+
+    name: str
+    dim: int
+    logdensity: Partial
+    expectations: tuple[Expectation, ...]
+    marginals: tuple[Marginal, ...] = ()
+    log_normalizer: float | None = None
+    sample: Callable[[PRNGKeyArray, int], Array] | None = None
+    source: str = ""
+
+    def expectation(self, name: str) -> Expectation:
+        """Return the expectation of a given name.
+
+        Raises
+        ------
+        KeyError
+            With the names that there are.
+        """
+        for known in self.expectations:
+            if known.name == name:
+                return known
+        raise KeyError(f"{self.name} has no expectation {name!r}; known: {[e.name for e in self.expectations]}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +196,15 @@ class FiniteTarget:
         Their probabilities, summing to one.
     logdensity
         ``position -> scalar``, the log of the probability up to a constant.
+    source
+        Where the law comes from.
     """
 
     name: str
     states: Int[np.ndarray, "S ..."]
     probabilities: Float[np.ndarray, " S"]
     logdensity: Partial
+    source: str = ""
 
     @property
     def dim(self) -> int:
@@ -106,6 +226,11 @@ class FiniteTarget:
 def with_data(function: Callable[..., Array], *data: Any) -> Partial:
     """Return ``position -> function(*data, position)`` as a pytree whose leaves are the data."""
     return Partial(function, *data)
+
+
+def coordinate(index: int) -> Callable[[Any], Array]:
+    """Return the function that takes a position to one of its coordinates."""
+    return lambda x: x[index]
 
 
 AnyTarget = Target | FiniteTarget
