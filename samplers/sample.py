@@ -151,9 +151,10 @@ def sample(
         )
     chosen = choose_tuner(kernel, one, info) if isinstance(tuner, str) else tuner
 
-    if not (until is None or isinstance(until, Until)):
-        raise TypeError(f"until has to be an Until, as in Until(relative=0.05); got {until!r}")
-    host, why = _host(host, kernel, one)
+    _check_until(until, kernel)
+    if not (store is None or isinstance(store, str | os.PathLike)) or store == "":
+        raise TypeError(f"store is the name of a folder; got {store!r}")
+    host, why = _host(host, kernel, one, key)
     capacity = buffer_capacity(states, max(draws, tune), host)
     plan = _Plan(draws, tune, chains, thin, keep_warmup, capacity, _seed_record(seed), host, why)
     disk = None if store is None else _new_store(store, kernel, chosen, key, states, plan)
@@ -200,6 +201,9 @@ def resume(
         reason.
     """
     _check_kernel(kernel)
+    _check_until(until, kernel)
+    if not isinstance(store, str | os.PathLike) or store == "":
+        raise TypeError(f"store is the name of a folder; got {store!r}")
     began = time.monotonic()
     disk = RunStore.open(store)
     header = disk.header
@@ -359,14 +363,24 @@ def _as_key(seed: Any) -> PRNGKeyArray:
     )
 
 
-def _host(host: Any, kernel: Any, one: Any) -> tuple[Host, str]:
+def _check_until(until: Any, kernel: Any) -> None:
+    if not (until is None or isinstance(until, Until)):
+        raise TypeError(f"until has to be an Until, as in Until(relative=0.05); got {until!r}")
+    if until is not None and kernel.claim.weighted:
+        raise ValueError(
+            f"until goes by draws of equal weight, and those of {type(kernel).__name__} are weighted: give draws=, and look "
+            "at the effective number in draws.summary()"
+        )
+
+
+def _host(host: Any, kernel: Any, one: Any, key: PRNGKeyArray) -> tuple[Host, str]:
     if host not in HOSTS:
         raise ValueError(f"host is one of {', '.join(map(repr, HOSTS))}; got {host!r}")
     if host != "auto":
         return host, "as asked for"
     from ergodica.samplers.lowering.choice import choose_host
 
-    chosen: Any = choose_host(kernel, one)
+    chosen: Any = choose_host(kernel, one, key)
     return chosen.host, chosen.reason
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, PyTree
 from scipy import special
 
 from ergodica.samplers import naming
+from ergodica.samplers.inputs import static_count
 
 __all__ = ["BatchMeans", "Precision", "Until"]
 
@@ -188,6 +189,13 @@ class Until:
         if self.mcse is None and self.relative is None and self.ess is None and self.rhat is None:
             raise ValueError("Until needs at least one of mcse, relative, ess and rhat; got rhat=None and no other")
         bounds = list(self.mcse.values()) if isinstance(self.mcse, Mapping) else [self.mcse]
+        if not bounds:
+            raise ValueError("mcse names no variable; give a number, or numbers by name")
+        numbers = {"relative": self.relative, "ess": self.ess, "rhat": self.rhat, "confidence": self.confidence}
+        for name, value in [*(("mcse", bound) for bound in bounds), *numbers.items()]:
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | np.number)):
+                raise TypeError(f"{name} has to be a number; got {value!r}")
+        static_count("min_draws", self.min_draws)
         for name, value in [*(("mcse", bound) for bound in bounds), ("relative", self.relative), ("ess", self.ess)]:
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name} has to be positive and finite; got {value}")
@@ -195,8 +203,6 @@ class Until:
             raise ValueError(f"rhat has to be above 1, as in rhat=1.01; got {self.rhat}")
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise ValueError(f"confidence is a probability in (0, 1), as in 0.95; got {self.confidence}")
-        if self.min_draws < 1:
-            raise ValueError(f"min_draws has to be at least 1; got {self.min_draws}")
 
     def failures(self, precision: Precision) -> dict[str, float]:
         """Return by how much what is asked for is missed, worst ratio for each criterion; empty if all holds.

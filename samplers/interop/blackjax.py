@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
@@ -110,6 +111,7 @@ class BlackJAXKernel(Kernel[Any, Any]):
         _check_parameters(algorithm.build_kernel(**(build or {})), parameters)
         dynamic = {name: value for name, value in parameters.items() if _is_leaf(value)}
         self.parameters = {name: jax.tree.map(_as_array, value) for name, value in dynamic.items()}
+        _check_numbers(parameters)
         self.settings = tuple(sorted((name, value) for name, value in parameters.items() if name not in dynamic))
         self.logdensity = optional_logdensity(logdensity)
         self.stated = _default_claim(algorithm) if claim is None else claim
@@ -181,6 +183,19 @@ def _check_parameters(kernel: Any, parameters: dict[str, Any]) -> None:
         wrong = [f"misses {', '.join(sorted(missing))}"] if missing else []
         wrong += [f"does not take {', '.join(sorted(unknown))}"] if unknown else []
         raise TypeError(f"the algorithm's kernel {' and '.join(wrong)}; it takes {', '.join(sorted(names))}")
+
+
+def _check_numbers(parameters: dict[str, Any]) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, str):
+            raise TypeError(f"{name} has to be a number, an array or a function; got {value!r}")
+        for leaf in jax.tree.leaves(value):
+            real = _is_leaf(leaf) and inputs.is_concrete(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+            if real and not np.all(np.isfinite(np.asarray(leaf))):
+                raise ValueError(f"{name} has to be finite; got {leaf}")
+    step = parameters.get("step_size")
+    if isinstance(step, int | float) and not step > 0:
+        raise ValueError(f"step_size has to be greater than 0; got {step}")
 
 
 EXACT = frozenset(

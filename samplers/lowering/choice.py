@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import PRNGKeyArray
 
 from ergodica.samplers.chunks import one_step, strong
 from ergodica.samplers.kernel import Kernel
@@ -33,7 +34,7 @@ class HostChoice(NamedTuple):
     reason: str
 
 
-def choose_host(kernel: Kernel[Any, Any], state: Any) -> HostChoice:
+def choose_host(kernel: Kernel[Any, Any], state: Any, key: PRNGKeyArray) -> HostChoice:
     """Return the host on which a kernel's steps are likely to be faster.
 
     Parameters
@@ -42,6 +43,8 @@ def choose_host(kernel: Kernel[Any, Any], state: Any) -> HostChoice:
         With its target.
     state
         An example state of one chain.
+    key
+        The key of the run; its generator counts.
 
     Returns
     -------
@@ -52,7 +55,6 @@ def choose_host(kernel: Kernel[Any, Any], state: Any) -> HostChoice:
     if backend != "cpu":
         return HostChoice("jax", f"JAX runs on {backend}, the compiled loop on the processor only")
     load_rules()
-    key = jax.eval_shape(lambda: jax.random.key(0))
     try:
         program, _ = trace(lambda *given: one_step(*given), jax.tree.map(strong, kernel), key, state)
     except CannotLower as error:

@@ -119,6 +119,10 @@ def _inner_function(module: Any, count: int) -> Any:
 def as_memory(leaf: Any) -> np.ndarray:
     """Return an array as the compiled code reads it: C-contiguous, keys as 64-bit words."""
     if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if str(leaf.dtype) != "key<fry>":
+            raise TypeError(
+                f"the compiled host has threefry keys only; got {leaf.dtype}. Use jax.random.key(seed), or XLA"
+            )
         words = np.asarray(jax.random.key_data(leaf)).astype(np.uint64)
         return np.ascontiguousarray((words[..., 0] << np.uint64(32)) | words[..., 1]).reshape(leaf.shape)
     array = np.asarray(leaf)

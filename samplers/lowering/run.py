@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ergodica.samplers.chunks import Record, one_draw, strong
+from ergodica.samplers.inputs import static_count
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.lowering.control import Slots, counted_loop
 from ergodica.samplers.lowering.emitter import Emitter
@@ -72,7 +73,7 @@ class CompiledRun:
         collect: Callable[[Record], PyTree] = everything,
     ) -> None:
         load_rules()
-        self.thin = thin
+        self.thin = thin = static_count("thin", thin)
         self._kernel = jax.tree.map(strong, kernel)
         state = jax.tree.map(strong, state)
 
@@ -151,6 +152,7 @@ class CompiledRun:
         TypeError
             If the state or the kernel is not of the kind that was compiled.
         """
+        _check_keys(key)
         states = jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[None], state)
         run = self.chains(jax.numpy.stack([key]), states, draws, first=first, kernel=kernel, threads=1)
         return jax.tree.map(lambda leaf: leaf[0], run)
@@ -178,6 +180,8 @@ class CompiledRun:
         threads
             Most threads at once. Default: one for each processor.
         """
+        draws = static_count("draws", draws)
+        _check_keys(keys)
         kernel = self._kernel if kernel is None else jax.tree.map(strong, kernel)
         tree: Any = jax.tree.structure(kernel)
         if tree != self._kernel_tree:
@@ -221,6 +225,11 @@ def _stack_of(one: View) -> View:
     """Return a view of an array of items that begins with this one."""
     strides = (max(1, math.prod(one.shape)), *contiguous_strides(one.shape))
     return View((2, *one.shape), one.dtype, strides, one.pointer, one.root, owned=False)
+
+
+def _check_keys(keys: Any) -> None:
+    if not (hasattr(keys, "dtype") and jax.numpy.issubdtype(keys.dtype, jax.dtypes.prng_key)):
+        raise TypeError("keys have to be typed keys as made by jax.random.key(seed); wrap others with wrap_key_data")
 
 
 def _check(arrays: list[np.ndarray], kinds: Sequence[tuple[tuple[int, ...], np.dtype[Any]]], what: str) -> None:

@@ -87,6 +87,9 @@ def test_there_and_back():
         (lambda: BlackJAXKernel(blackjax.mala(TARGET, 0.1)), TypeError, "Pass the algorithm itself"),
         (lambda: BlackJAXKernel(blackjax.mala), TypeError, "misses step_size"),
         (lambda: BlackJAXKernel(blackjax.mala, step_size=0.1, steps=3), TypeError, "does not take steps"),
+        (lambda: BlackJAXKernel(blackjax.mala, step_size="a"), TypeError, "step_size has to be a number"),
+        (lambda: BlackJAXKernel(blackjax.mala, step_size=-1.0), ValueError, "step_size has to be greater than 0"),
+        (lambda: BlackJAXKernel(blackjax.mala, step_size=float("nan")), ValueError, "step_size has to be finite"),
         (lambda: to_blackjax(blackjax.mala), TypeError, "expected a kernel of this library"),
         (
             lambda: BlackJAXKernel(blackjax.ghmc, logdensity=TARGET, **ALGORITHMS["ghmc"][1]).init(START),

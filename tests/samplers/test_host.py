@@ -9,6 +9,7 @@ from jax.tree_util import Partial
 
 import ergodica
 from ergodica.samplers.lowering.errors import CannotLower
+from ergodica.samplers.lowering.lower import lower
 from ergodica.samplers.lowering.run import compile_run
 from ergodica.samplers.sample import resume, sample
 
@@ -95,3 +96,38 @@ def test_the_choice_is_explained(logdensity, host, reason):
     assert draws.host == host
     assert reason in draws.host_reason
     assert draws.to_arviz().attrs["host"] == host
+
+
+def test_other_generators_of_keys_are_refused_not_misread():
+    """A key of another generator has other words; read as a threefry key it would give other draws, silently."""
+    kernel, key = ergodica.RandomWalk(1.0, logdensity=TARGET), jax.random.key(0, impl="rbg")
+    with pytest.raises(TypeError, match=r"threefry keys only; got key<rbg>"):
+        sample(kernel, jnp.ones(3), host="numba", **{**OPTIONS, "seed": key})
+    with pytest.raises(TypeError, match="threefry keys only"):
+        lower(lambda key: jax.random.normal(key), jax.random.key(0))(key)
+    assert sample(kernel, jnp.ones(3), host="auto", **{**OPTIONS, "seed": key}).host == "jax"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda run, key, state: run(key, state, 0), ValueError, "draws has to be at least 1; got 0"),
+        (lambda run, key, state: run(jax.random.key_data(key), state, 2), TypeError, "typed keys"),
+        (
+            lambda run, key, state: run(key, state._replace(position=jnp.ones(2)), 2),
+            TypeError,
+            "a leaf of the state is",
+        ),
+    ],
+)
+def test_bad_calls_of_a_compiled_run(call, error, message):
+    kernel = ergodica.RandomWalk(1.0, logdensity=TARGET)
+    state = kernel.init(jnp.ones(3))
+    with pytest.raises(error, match=message):
+        call(compile_run(kernel, state), jax.random.key(0), state)
+
+
+def test_thin_is_checked():
+    kernel = ergodica.RandomWalk(1.0, logdensity=TARGET)
+    with pytest.raises(ValueError, match="thin has to be at least 1"):
+        compile_run(kernel, kernel.init(jnp.ones(3)), thin=0)

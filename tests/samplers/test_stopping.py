@@ -1,11 +1,13 @@
 """Stopping rules: batch means against their definition, and the error that they promise."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, special, stats
 
+import ergodica
 from ergodica.samplers.stopping import BatchMeans, Precision, Until, Watch
 
 
@@ -132,6 +134,22 @@ def test_too_few_batches_never_satisfy():
 def test_bad_rules(options, message):
     with pytest.raises(ValueError, match=message):
         Until(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mcse": "a"}, {"ess": [1]}, {"confidence": "x", "ess": 1}, {"ess": 1, "min_draws": 1.5}]
+)
+def test_rules_that_are_no_numbers(options):
+    with pytest.raises(TypeError, match="has to be a"):
+        Until(**options)
+    with pytest.raises(ValueError, match="mcse names no variable"):
+        Until(mcse={})
+
+
+def test_weighted_draws_have_no_such_rule():
+    kernel = ergodica.ReverseDiffusion("importance", logdensity=lambda x: -0.5 * jnp.sum(x**2))
+    with pytest.raises(ValueError, match="draws of equal weight"):
+        ergodica.sample(kernel, jnp.ones(2), draws=5, until=Until(ess=10), progress=False)
 
 
 def test_unknown_variables_are_named():
