@@ -1,6 +1,7 @@
-"""Settings shared by all tests: double precision, derandomised property tests, compiled programs kept between runs."""
+"""Settings shared by all tests: double precision, derandomised property tests, and programs compiled in little time."""
 
 import itertools
+import os
 
 import hypothesis
 import jax
@@ -10,10 +11,18 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_platforms", "cpu")
 
 
+# Most of a run's time is compilation. The fast tests ask XLA for little of it, in half the time; the slow ones let it
+# optimise as a user's programs are.
+QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
+
+
 def pytest_configure(config):
-    """Keep what XLA compiled: most of a run's time is compilation, and workers compile much alike."""
+    """Choose how much XLA optimises, and keep what took it long."""
+    if "not slow" in config.option.markexpr:
+        os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}"
+        jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

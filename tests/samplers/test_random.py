@@ -19,6 +19,7 @@ def test_draws_are_those_of_jax(dtype, mode):
     np.testing.assert_array_equal(random.bernoulli(KEY, p), jax.random.bernoulli(KEY, p, mode=mode))
 
 
+@pytest.mark.slow
 def test_what_is_all_but_impossible_does_not_happen_in_single_precision():
     """Uniforms of 23 bits are zero, hence below any ``p``, once in 2^23 draws: 8 times here. False alarm: below 1e-20."""
     p = jnp.full((1 << 22,), 1e-30, jnp.float32)
