@@ -32,7 +32,7 @@ import numpy as np
 
 from ergodica import SingleDraft, enumerate_law
 from ergodica.samplers import random
-from ergodica.theory import speculative
+from ergodica.theory import block_lengths, draft_acceptance, token_laws
 
 rule = SingleDraft()
 p = np.array([Fraction(n, 40) for n in (10, 8, 7, 6, 4, 3, 1, 1)])
@@ -43,7 +43,7 @@ print(
     "a draft is kept with probability",
     law.accept_branch,
     "and no rule can keep more than",
-    speculative.acceptance(p, q),
+    draft_acceptance.acceptance(p, q),
 )
 
 # %%
@@ -97,7 +97,7 @@ def decode_wrongly(key):
 
 with jax.enable_x64(True):
     wrong = enumerate_law(decode_wrongly, jax.random.key(0)).vector(8)
-print("mistaken variant, total variation to the target:", speculative.total_variation(wrong, p.astype(float)).round(4))
+print("mistaken variant, total variation to the target:", token_laws.total_variation(wrong, p.astype(float)).round(4))
 
 fig, ax = plt.subplots()
 ax.bar(tokens - 0.2, enumerated, 0.4, color="#1b5e7d", label="the rule")
@@ -116,7 +116,7 @@ plt.show()
 # probability :math:`a`, a block emits :math:`(1 - a^{\gamma + 1}) / (1 - a)` tokens on average.
 
 gamma, blocks = 5, 20_000
-a = float(speculative.acceptance(p, q))
+a = float(draft_acceptance.acceptance(p, q))
 keys = jax.random.split(jax.random.key(1))
 drafts = jax.random.categorical(keys[0], jnp.log(q.astype(float)), shape=(blocks, gamma))
 target_rows = jnp.broadcast_to(p.astype(np.float32), (blocks, gamma + 1, 8))
@@ -124,20 +124,20 @@ draft_rows = jnp.broadcast_to(q.astype(np.float32), (blocks, gamma, 8))
 result = rule.verify(keys[1], drafts, target_rows, draft_rows)
 frequencies = np.bincount(result.tau, minlength=gamma + 1) / blocks
 emitted = float(result.tau.mean()) + 1
-print(f"tokens per block: {emitted:.3f} seen, {speculative.expected_tokens(a, gamma):.3f} expected")
+print(f"tokens per block: {emitted:.3f} seen, {block_lengths.expected_tokens(a, gamma):.3f} expected")
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.2))
 left.bar(range(gamma + 1), frequencies, color="#c9dbe6", label=f"{blocks} blocks")
-left.plot(range(gamma + 1), speculative.law_of_accepted(a, gamma), "o", color="#1b5e7d", label="exact law")
+left.plot(range(gamma + 1), block_lengths.law_of_accepted(a, gamma), "o", color="#1b5e7d", label="exact law")
 left.set(xlabel="accepted drafts", ylabel="probability", title=f"$a$ = {a:.2f}, $\\gamma$ = {gamma}")
 left.legend()
 lengths = range(17)
 for acceptance, colour in ((0.6, "#c9dbe6"), (0.8, "#5b93b3"), (0.9, "#1b5e7d")):
-    right.plot(lengths, [speculative.speed(acceptance, g, 0.05) for g in lengths], color=colour)
-    best = speculative.best_gamma(acceptance, 0.05)
-    right.plot(best, speculative.speed(acceptance, best, 0.05), "o", color=colour)
+    right.plot(lengths, [block_lengths.speed(acceptance, g, 0.05) for g in lengths], color=colour)
+    best = block_lengths.best_gamma(acceptance, 0.05)
+    right.plot(best, block_lengths.speed(acceptance, best, 0.05), "o", color=colour)
     right.annotate(
-        f"$a$ = {acceptance}", (16, speculative.speed(acceptance, 16, 0.05)), (5, -3), textcoords="offset points"
+        f"$a$ = {acceptance}", (16, block_lengths.speed(acceptance, 16, 0.05)), (5, -3), textcoords="offset points"
     )
 right.set(xlabel=r"drafted tokens $\gamma$", ylabel="speed-up", xlim=(0, 19), title="a draft costs 5% of a target pass")
 plt.show()
@@ -146,7 +146,7 @@ plt.show()
 # What to tune
 # ------------
 #
-# - :math:`\gamma`: ``speculative.best_gamma(a, c)`` from the measured acceptance and the cost of a draft; the dots
+# - :math:`\gamma`: ``block_lengths.best_gamma(a, c)`` from the measured acceptance and the cost of a draft; the dots
 #   above.
 # - The draft model. It changes the speed and never the law.
 # - Hand over the very laws that the drafts were drawn from, after temperature and truncation; a temperature that is
@@ -156,6 +156,6 @@ plt.show()
 # ------------------
 #
 # - In large batches that already saturate the arithmetic units, the additional operations cost more than the saved
-#   passes: see ``speculative.arithmetic_factor``.
+#   passes: see ``block_lengths.arithmetic_factor``.
 #
 # Sources: Leviathan, Kalman, Matias, ICML 2023, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318.

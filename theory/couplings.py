@@ -16,7 +16,7 @@ from ergodica.theory.probability_vector import probability_vector
 __all__ = [
     "ContinuousLaw",
     "CoupledPair",
-    "RejectionCost",
+    "RejectionCouplingCost",
     "draw_maximal_coupling",
     "gaussian_total_variation",
     "maximal_coupling",
@@ -235,7 +235,7 @@ def _log_ratio(numerator: ContinuousLaw, denominator: ContinuousLaw, point: Any)
 
 
 @dataclass(frozen=True)
-class RejectionCost:
+class RejectionCouplingCost:
     """Law of the number of draws of the second law that :func:`rejection_coupling` needs.
 
     Parameters
@@ -253,7 +253,7 @@ class RejectionCost:
     variance: float
 
 
-def rejection_coupling_cost(total_variation: float, eta: float = 1.0) -> RejectionCost:
+def rejection_coupling_cost(total_variation: float, eta: float = 1.0) -> RejectionCouplingCost:
     """Return mean and variance of the number of draws in :func:`rejection_coupling`.
 
     The expectation is 1 for any two laws that differ. The variance is infinite in the limit of equal laws for ``eta = 1``,
@@ -270,8 +270,8 @@ def rejection_coupling_cost(total_variation: float, eta: float = 1.0) -> Rejecti
         raise ValueError(f"expected a distance in [0, 1] and eta in (0, 1]; got {total_variation} and {eta}")
     apart = total_variation if eta == 1 else 1 - eta * (1 - total_variation)
     if apart == 0:
-        return RejectionCost(1.0, 0.0, 0.0)
-    return RejectionCost(1 - apart, 1.0, 2 * (1 - apart) / apart)
+        return RejectionCouplingCost(1.0, 0.0, 0.0)
+    return RejectionCouplingCost(1 - apart, 1.0, 2 * (1 - apart) / apart)
 
 
 def _standardised(

@@ -12,11 +12,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ergodica.samplers import inputs, random
 from ergodica.samplers.acceptance.draft_law import DraftLaw
 from ergodica.samplers.acceptance.laws import as_law, namespace
-from ergodica.theory.speculative import (
-    greedy_acceptance,
-    hub_acceptance,
-    optimal_acceptance_without_replacement,
-)
+from ergodica.theory.draft_acceptance import greedy_acceptance, hub_acceptance
+from ergodica.theory.optimal_acceptance import optimal_acceptance_without_replacement
 
 
 def _listed(law: Any) -> Any:
@@ -136,7 +133,7 @@ class UnequalDrafts(_EnumeratedDrafts):
         Raises
         ------
         ValueError
-            If there are more than 12 tokens; for sets of drafts there is ``theory.speculative.acceptance_program``.
+            If there are more than 12 tokens; for sets of drafts there is ``theory.optimal_acceptance.acceptance_program``.
         """
         target, rows = _listed(as_law("p", p)), _listed(self.q)
         size = target.size

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.acceptance.laws import as_law
-from ergodica.theory.speculative import optimal_membership
+from ergodica.theory.optimal_acceptance import optimal_membership
 
 
 class DraftLaw(eqx.Module):

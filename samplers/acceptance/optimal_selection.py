@@ -12,7 +12,7 @@ from ergodica.samplers.acceptance.laws import namespace, residual_law
 from ergodica.samplers.acceptance.selected_draft import SelectedDraft
 from ergodica.samplers.claim import Claim, Exactness, Space
 from ergodica.samplers.inputs import is_concrete, static_count
-from ergodica.theory.speculative import acceptance_program, drafted_sets
+from ergodica.theory.optimal_acceptance import acceptance_program, drafted_sets
 
 _LARGEST = 12
 """Most tokens: the table of selections has a row for each set of them."""

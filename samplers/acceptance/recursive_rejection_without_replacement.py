@@ -82,5 +82,5 @@ class RecursiveRejectionWithoutReplacement(DraftsInTurn):
         return Trials(np.arange(drafts.shape[0]), xp.stack(wanted), xp.stack(drawn), current)
 
     def alpha(self, state: WithoutReplacementState) -> None:
-        """Return ``None``: no closed form is known; ``theory.speculative`` has the value by enumeration."""
+        """Return ``None``: no closed form is known; ``theory.draft_acceptance`` has the value by enumeration."""
         del state

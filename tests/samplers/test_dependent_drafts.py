@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from ergodica.samplers.acceptance.dependent_drafts import DraftsWithoutReplacement, HubDrafts, TopDrafts, UnequalDrafts
-from ergodica.theory.speculative import acceptance_program, drafted_sets
+from ergodica.theory.optimal_acceptance import acceptance_program, drafted_sets
 from ergodica.validation.enumeration import enumerate_law
 from tests.strategies import law, pairs
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from ergodica.samplers.acceptance.luce_selection import LuceSelection, choice_probabilities, selected_law
 from ergodica.samplers.acceptance.optimal_luce_selection import OptimalLuceSelection, optimal_selected_law
-from ergodica.theory.speculative import acceptance, optimal_acceptance
+from ergodica.theory.draft_acceptance import acceptance
+from ergodica.theory.optimal_acceptance import optimal_acceptance
 from tests.strategies import law, pairs
 
 

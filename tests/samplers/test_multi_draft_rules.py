@@ -22,7 +22,7 @@ from ergodica.samplers.acceptance.recursive_rejection import RecursiveRejection
 from ergodica.samplers.acceptance.recursive_rejection_without_replacement import RecursiveRejectionWithoutReplacement
 from ergodica.samplers.acceptance.sequential_selection import SequentialSelection, smallest_rho
 from ergodica.samplers.acceptance.spechub import SpecHub
-from ergodica.theory import speculative
+from ergodica.theory import draft_acceptance, optimal_acceptance
 from ergodica.validation.cases.acceptance import CASES
 from ergodica.validation.enumeration import enumerate_law
 from tests.strategies import pairs
@@ -199,18 +199,18 @@ def problems(draw, sizes):
 def theory_rate(name, p, q, k):
     """The acceptance that theory predicts for a rule, and whether it counts all members."""
     if name == "ordered":
-        return speculative.ordered_acceptance(p, q, k)[0]
+        return draft_acceptance.ordered_acceptance(p, q, k)[0]
     if name == "sequential":
-        return speculative.sequential_acceptance(p, q, k).value
+        return draft_acceptance.sequential_acceptance(p, q, k).value
     rate = {
-        "naive": speculative.naive_acceptance,
-        "recursive": speculative.recursive_rejection,
-        "without replacement": speculative.recursive_rejection_without_replacement,
-        "greedy": speculative.greedy_acceptance,
-        "hub": lambda p, q, k: speculative.hub_acceptance(p, q),
-        "optimal": speculative.optimal_acceptance,
-        "optimal luce": speculative.optimal_acceptance,
-        "optimal without replacement": speculative.optimal_acceptance_without_replacement,
+        "naive": draft_acceptance.naive_acceptance,
+        "recursive": draft_acceptance.recursive_rejection,
+        "without replacement": draft_acceptance.recursive_rejection_without_replacement,
+        "greedy": draft_acceptance.greedy_acceptance,
+        "hub": lambda p, q, k: draft_acceptance.hub_acceptance(p, q),
+        "optimal": optimal_acceptance.optimal_acceptance,
+        "optimal luce": optimal_acceptance.optimal_acceptance,
+        "optimal without replacement": optimal_acceptance.optimal_acceptance_without_replacement,
     }.get(name)
     return None if rate is None else rate(p, q, k)
 
@@ -234,7 +234,7 @@ def check_exactness(name, p, q, k):
     closed = rule.alpha(rule.prepare(p, q, k))
     assert closed is None or closed == out.accept_branch
     if name == "ordered":
-        assert out.accept_member == speculative.ordered_acceptance(p, q, k)[1]
+        assert out.accept_member == draft_acceptance.ordered_acceptance(p, q, k)[1]
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -305,7 +305,7 @@ def test_orderings_of_the_rules(problem):
     rates = [
         float(RULES[name].alpha(RULES[name].prepare(p, q, k))) for name in ("recursive", "sequential", "optimal luce")
     ]
-    chain = [float(speculative.acceptance(p, q)), *rates, float(speculative.optimal_acceptance(p, q, k))]
+    chain = [float(draft_acceptance.acceptance(p, q)), *rates, float(optimal_acceptance.optimal_acceptance(p, q, k))]
     for lower, higher in itertools.pairwise(chain):
         assert lower <= higher + 1e-12
     assert rates[1] >= (1 - (1 - 1 / k) ** k) * chain[-1] - 1e-12

@@ -16,7 +16,9 @@ from ergodica.samplers.acceptance import single_draft
 from ergodica.samplers.acceptance.draft_law import IndependentDrafts
 from ergodica.samplers.acceptance.laws import invert
 from ergodica.samplers.acceptance.single_draft import SingleDraft, acceptance_probability, accepts
-from ergodica.theory.speculative import acceptance, expected_accepted_in_context, total_variation
+from ergodica.theory.block_lengths import expected_accepted_in_context
+from ergodica.theory.draft_acceptance import acceptance
+from ergodica.theory.token_laws import total_variation
 from ergodica.validation.cases.acceptance import CASES, completed, emitted_law
 from ergodica.validation.enumeration import enumerate_law
 from tests.strategies import KEYS, SCALES, models, pairs, simplex

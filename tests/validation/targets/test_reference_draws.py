@@ -73,7 +73,7 @@ def test_what_is_no_data_is_refused(tmp_path):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
-    with pytest.raises(FileNotFoundError, match="no file"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         load_reference_draws(tmp_path / "missing.csv")
     np.savez(tmp_path / "evil.npz", x=np.array([_Evil()], dtype=object))
     np.savez(tmp_path / "flat.npz", x=np.zeros(9))
@@ -86,13 +86,13 @@ def test_what_is_no_data_is_refused(tmp_path):
         archive.writestr("a.json", "[]")
         archive.writestr("b.json", "[]")
     cases = [
-        (write("evil.pkl", pickle.dumps(_Evil())), "expected a file that ends in"),
+        (write("evil.pkl", pickle.dumps(_Evil())), "draws are read from"),
         (tmp_path / "evil.npz", "never loaded"),
         (write("evil2.npz", pickle.dumps(_Evil())), "never loaded|no NPZ"),
         (tmp_path / "flat.npz", "shape"),
         (tmp_path / "short.npz", "at least four"),
-        (tmp_path / "uneven.npz", "as many chains and draws"),
-        (tmp_path / "words.npz", "real numbers"),
+        (tmp_path / "uneven.npz", "alike for all"),
+        (tmp_path / "words.npz", "expected numbers"),
         (tmp_path / "nan.npz", "NaN or inf"),
         (tmp_path / "time.nc", "dimensions chain and draw"),
         (tmp_path / "two.zip", "one JSON file"),
@@ -103,11 +103,11 @@ def test_what_is_no_data_is_refused(tmp_path):
         (write("other.json", '[{"a": [1, 2]}, {"b": [1, 2]}]'), "other parameters"),
         (write("ragged.json", '[{"a": [1, 2, 3, 4]}, {"a": [1]}]'), "ragged"),
         (write("empty.csv", ""), "no table"),
-        (write("header.csv", "a,b\n"), "real numbers"),
-        (write("words.csv", "a\n1\n2\nx\n4\n"), "real numbers"),
+        (write("header.csv", "a,b\n"), "expected numbers"),
+        (write("words.csv", "a\n1\n2\nx\n4\n"), "expected numbers"),
         (write("hole.csv", "a,b\n1,2\n3,4\n5,\n6,7\n"), "NaN or inf"),
-        (write("only.csv", "lp__\n1\n2\n3\n4\n"), "no parameters"),
-        (write("uneven.csv", "chain,a\n1,1\n1,2\n2,1\n"), "different lengths"),
+        (write("only.csv", "lp__\n1\n2\n3\n4\n"), "holds no draws"),
+        (write("uneven.csv", "chain,a\n1,1\n1,2\n2,1\n"), r"have \[2, 1\] draws"),
     ]
     for path, message in cases:
         with pytest.raises(ValueError, match=message):
