@@ -11,7 +11,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from ergodica.samplers.chunks import Record, Tuned, begin_tuning, chain_keys, draw_chunk, finish_tuning, tune_chunk
 from ergodica.samplers.draws import COUNTS
-from ergodica.samplers.progress import LiveRhat, Reporter
+from ergodica.samplers.live_summary import LiveSummary
+from ergodica.samplers.progress import Reporter, Silent
 from ergodica.samplers.run_store import RunStore
 from ergodica.samplers.stopping import Watch
 from ergodica.samplers.tuning.tuner import Tuner
@@ -80,6 +81,10 @@ class Run:
         self.warmup_counts: dict[str, int] = {}
         self._compiled: dict[int, Any] = {}
 
+    @property
+    def _is_watched(self) -> bool:
+        return not isinstance(self.reporter, Silent)
+
     def _advance(self, first: int, count: int, thin: int) -> tuple[Any, Record]:
         """Make draws from the states as they are; return the states after them, and the draws."""
         if self.host == "numba":
@@ -146,9 +151,9 @@ class Run:
         """
         if total == 0:
             return None
-        self.reporter.start("warm-up", total)
+        live = LiveSummary("warm-up", total, done=done, follow=self._is_watched, estimate=False)
+        self.reporter.show(live.standing())
         kept: list[Record] = []
-        note = _Note(None)
         tuned = None
         if tuner is not None:
             if adaptation is None:
@@ -173,7 +178,8 @@ class Run:
                         self.warmup_counts[name] = self.warmup_counts.get(name, 0) + int(host.stats[name].sum())
                 if self.store is not None and self.store.is_due:
                     self._commit("warmup", steps, **self._warmup_trees(tuned))
-                self.reporter.update(start + size, note.after(host))
+                live.add(host.position, host.stats, size)
+                self.reporter.show(live.standing())
         except KeyboardInterrupt:
             self._settle(kept, "warmup", steps // thin if keep else 0)
             self._commit("warmup", steps, **self._warmup_trees(tuned))
@@ -233,9 +239,10 @@ class Run:
         record, ending
             The draws, ``None`` if they are in the store; and why the run has ended.
         """
-        self.reporter.start("draws", total)
+        weighted = self.kernel.claim.weighted
+        live = LiveSummary("draws", total, done=done, follow=self._is_watched, estimate=not weighted, watch=watch)
+        self.reporter.show(live.standing())
         kept: list[Record] = []
-        note = _Note(LiveRhat())
         made = done
         ending: Ending = "complete"
         try:
@@ -245,12 +252,13 @@ class Run:
                 self.states, made = states, start + size
                 if self.store is not None and self.store.is_due:
                     self._commit("draws", made, **self._draw_trees())
-                self.reporter.update(made, note.after(host))
                 if watch is not None:
                     watch.add(host.position)
-                    if watch.is_satisfied():
-                        ending = "precise"
-                        break
+                live.add(host.position, host.stats, size)
+                self.reporter.show(live.standing())
+                if watch is not None and watch.is_satisfied():
+                    ending = "precise"
+                    break
         except KeyboardInterrupt:
             self._settle(kept, "draws", made, before=done)
             self._commit("draws", made, **self._draw_trees())
@@ -298,38 +306,3 @@ def _length(record: Record) -> int:
 def _joined(records: list[Record]) -> Record:
     out: Record = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *records)
     return out
-
-
-class _Note:
-    """What the display says beside the rate: acceptance, what went wrong, and R-hat."""
-
-    def __init__(self, rhat: LiveRhat | None) -> None:
-        self._rhat = rhat
-        self._totals: dict[str, float] = {}
-        self._draws = 0
-
-    def after(self, record: Record) -> str:
-        """Add a chunk, and return the text."""
-        words = []
-        self._draws += _length(record)
-        rates = record.stats.get("acceptance_rate")
-        if rates is not None:
-            self._totals["rate"] = self._totals.get("rate", 0.0) + float(np.mean(rates)) * _length(record)
-            words.append(f"accepted {self._totals['rate'] / self._draws:.2f}")
-        for name, label in (("diverging", "divergences"), ("cap_hit", "caps hit"), ("num_invalid", "invalid")):
-            self._totals[name] = self._totals.get(name, 0.0) + _sum_of(record.stats, name)
-            if self._totals[name]:
-                words.append(f"{label} {self._totals[name]:.0f}")
-        if self._rhat is not None:
-            self._rhat.add(record.position)
-            worst = self._rhat.worst()
-            if np.isfinite(worst):
-                words.append(f"R-hat {worst:.3f}")
-        return ", ".join(words)
-
-
-def _sum_of(stats: dict[str, Any], name: str) -> float:
-    """Add up a count: the total that the kernel reports, or else those of its parts."""
-    if name in stats:
-        return float(np.sum(stats[name]))
-    return float(sum(np.sum(values) for key, values in stats.items() if key.rsplit(".", 1)[-1] == name))

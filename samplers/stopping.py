@@ -288,17 +288,21 @@ class Watch:
         """Return how precise the means are."""
         if self._means is None:
             raise ValueError("no draws have been added")
-        means = self._means.grouped_means()
-        batches, chains, size = means.shape
-        sd = self._means.sd()
-        if batches < 2:
-            unknown = np.full(size, np.inf)
-            return Precision(self._names, unknown, sd, np.zeros(size), unknown, self._means.count)
-        mcse = np.sqrt(means.reshape(-1, size).var(axis=0, ddof=1) / (batches * chains))
-        still = sd == 0
-        ess = np.where(still, np.nan, _ratio(sd, mcse) ** 2)
-        mcse = np.where(still, 0.0, mcse)
-        return Precision(self._names, mcse, sd, np.where(still, np.inf, ess), _split_rhat(means, sd), self._means.count)
+        return precision_of(self._means, self._names)
+
+    def needed(self) -> int | None:
+        """Return after how many draws of each chain the rule is likely to hold; ``None`` if that cannot be told yet.
+
+        Standard errors fall like the root of the number of draws, effective draws grow with it, and so does what R-hat has
+        beyond one fall.
+        """
+        if self._means is None or len(self._means.grouped_means()) < MIN_BATCHES:
+            return None
+        with np.errstate(all="ignore"):
+            missed = self.until.failures(self.precision())
+        powers = {"mcse": 2, "relative": 2}
+        factor = max([value ** powers.get(name, 1) for name, value in missed.items()], default=1.0)
+        return max(self.next, int(np.ceil(self._means.count * factor))) if np.isfinite(factor) else None
 
     def is_satisfied(self) -> bool:
         """Ask the rule, and set when to ask it next."""
@@ -309,6 +313,29 @@ class Watch:
         enough = len(self._means.grouped_means()) >= MIN_BATCHES
         self.holds = enough and not self.until.failures(self.precision())
         return self.holds
+
+
+def precision_of(batches: BatchMeans, names: tuple[str, ...]) -> Precision:
+    """Return how precise the means of the draws in these batches are.
+
+    Parameters
+    ----------
+    batches
+        At least one draw.
+    names
+        Of the coordinates.
+    """
+    means = batches.grouped_means()
+    count, chains, size = means.shape
+    sd = batches.sd()
+    if count < 2:
+        unknown = np.full(size, np.inf)
+        return Precision(names, unknown, sd, np.zeros(size), unknown, batches.count)
+    mcse = np.sqrt(means.reshape(-1, size).var(axis=0, ddof=1) / (count * chains))
+    still = sd == 0
+    ess = np.where(still, np.nan, _ratio(sd, mcse) ** 2)
+    mcse = np.where(still, 0.0, mcse)
+    return Precision(names, mcse, sd, np.where(still, np.inf, ess), _split_rhat(means, sd), batches.count)
 
 
 def _split_rhat(means: Float[np.ndarray, "batches chains d"], sd: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:

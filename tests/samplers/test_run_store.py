@@ -196,8 +196,8 @@ def _has_moved(store, commits):
 
 def test_ctrl_c_commits_and_more_draws_can_be_asked_for(tmp_path, monkeypatch):
     class Impatient(Silent):
-        def update(self, done, note):
-            if done >= 35:
+        def show(self, standing):
+            if standing.done >= 35:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -214,8 +214,8 @@ def test_ctrl_c_commits_and_more_draws_can_be_asked_for(tmp_path, monkeypatch):
 
 def test_ctrl_c_in_warm_up_can_be_resumed(tmp_path, monkeypatch):
     class Impatient(Silent):
-        def update(self, done, note):
-            if done >= 14:
+        def show(self, standing):
+            if standing.done >= 14:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
