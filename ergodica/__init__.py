@@ -52,8 +52,10 @@ if TYPE_CHECKING:
     from ergodica.samplers.gibbs.spin_sites import SquareLattice as SquareLattice
     from ergodica.samplers.interop.blackjax import BlackJAXKernel as BlackJAXKernel
     from ergodica.samplers.interop.blackjax import to_blackjax as to_blackjax
+    from ergodica.samplers.interop.from_numpyro import from_numpyro as from_numpyro
     from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
     from ergodica.samplers.interop.numpyro_model import model_density as model_density
+    from ergodica.samplers.interop.pymc import from_pymc as from_pymc
     from ergodica.samplers.kernel import Kernel as Kernel
     from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
     from ergodica.samplers.metropolis.independence import IndependenceMetropolis as IndependenceMetropolis
@@ -107,8 +109,10 @@ _NAMES_OF = {
     "ergodica.samplers.gibbs.potts": ("PottsHeatBath",),
     "ergodica.samplers.gibbs.spin_sites": ("SquareLattice",),
     "ergodica.samplers.interop.blackjax": ("BlackJAXKernel", "to_blackjax"),
+    "ergodica.samplers.interop.from_numpyro": ("from_numpyro",),
     "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
     "ergodica.samplers.interop.numpyro_model": ("model_density",),
+    "ergodica.samplers.interop.pymc": ("from_pymc",),
     "ergodica.samplers.kernel": ("Kernel",),
     "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),
     "ergodica.samplers.metropolis.independence": ("IndependenceMetropolis",),
