@@ -11,6 +11,7 @@ from ergodica.samplers.kernel import Kernel
 from ergodica.validation.catalogue import case_of, catalogue
 from ergodica.validation.evidence import Case, Check, Evidence, run_check
 from ergodica.validation.exact import exact_check
+from ergodica.validation.host import Host, steps_on
 from ergodica.validation.stationary_start import stationary_start_check
 from ergodica.validation.targets.target import FiniteTarget, Target
 
@@ -25,10 +26,13 @@ class Report:
         A record for each check that ran.
     skipped
         Names of the checks for which the budget did not suffice.
+    elsewhere
+        Names of the checks that make no step on the host that was asked for: those of the traced program.
     """
 
     evidence: tuple[Evidence, ...]
     skipped: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -54,6 +58,7 @@ class Report:
                 "false_alarm": self.false_alarm,
                 "evidence": [dataclasses.asdict(record) for record in self.evidence],
                 "skipped": list(self.skipped),
+                "elsewhere": list(self.elsewhere),
             },
             indent=2,
         )
@@ -70,6 +75,7 @@ class Report:
             if not record.passed and record.details:
                 lines.append(f"       {record.details}")
         lines += [f"skip {name}: over budget" for name in self.skipped]
+        lines += [f"skip {name}: not about the host" for name in self.elsewhere]
         lines.append(
             f"{'certified' if self.passed else 'NOT certified'}: {len(self.evidence)} checks, "
             f"false alarm at most {self.false_alarm:.1g}"
@@ -105,6 +111,7 @@ def certify(
     *,
     budget: float | None = None,
     seed: int = 0,
+    host: Host = "jax",
 ) -> Report:
     """Check the claim of a kernel or a rule.
 
@@ -120,6 +127,10 @@ def certify(
         Seconds to spend; checks that would go beyond are skipped and listed. Default: all checks.
     seed
         Seed of the statistical checks.
+    host
+        What makes the steps that are looked at: ``"jax"``, or ``"numba"`` for the code that
+        :mod:`ergodica.samplers.lowering` compiles. Exact laws are those of the traced program; with ``"numba"`` their checks
+        compare compiled steps with XLA's, key by key. Checks that make no step are left out.
 
     Returns
     -------
@@ -159,17 +170,24 @@ def certify(
             f"the catalogue has no row for {type(subject).__name__}; pass a target with known truth, as in "
             "certify(kernel, target)"
         )
-    return _run(subject, name, checks, budget=budget, seed=seed)
+    if host not in ("jax", "numba"):
+        raise ValueError(f"host is one of 'jax', 'numba'; got {host!r}")
+    return _run(subject, name, checks, budget=budget, seed=seed, host=host)
 
 
-def _run(subject: Any, name: str, checks: tuple[Check, ...], *, budget: float | None, seed: int) -> Report:
+def _run(subject: Any, name: str, checks: tuple[Check, ...], *, budget: float | None, seed: int, host: Host) -> Report:
     started = time.perf_counter()
-    evidence, skipped = [], []
+    evidence, skipped, elsewhere = [], [], []
     with jax.enable_x64(True):
         key = jax.random.key(seed)
         for index, check in enumerate(checks):
             if budget is not None and time.perf_counter() - started + check.seconds > budget:
                 skipped.append(check.name)
                 continue
-            evidence.append(run_check(check, subject, name=name, key=jax.random.fold_in(key, index)))
-    return Report(tuple(evidence), tuple(skipped))
+            with steps_on(host) as use:
+                record = run_check(check, subject, name=name, key=jax.random.fold_in(key, index))
+            if host == "jax" or use.happened:
+                evidence.append(record)
+            else:
+                elsewhere.append(check.name)
+    return Report(tuple(evidence), tuple(skipped), tuple(elsewhere))

@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ergodica.samplers.kernel import Kernel
 from ergodica.validation.enumeration import transition_matrix
 from ergodica.validation.evidence import Check, Outcome
+from ergodica.validation.host import on_chosen_host, steps_are_compiled
 
 
 class FiniteLaw(Protocol):
@@ -243,7 +244,8 @@ def exact_check(name: str, target: FiniteLaw, *, tolerance: float = 1e-12, secon
     """
 
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
-        del key
+        if steps_are_compiled():
+            return _same_moves(subject, target, key)
         report = check_exact(subject, target, tolerance=tolerance)
         failing = {label: outcome for label, outcome in report.outcomes.items() if not outcome.passed}
         numeric = [outcome for label, outcome in report.outcomes.items() if label != "irreducible"]
@@ -254,3 +256,27 @@ def exact_check(name: str, target: FiniteLaw, *, tolerance: float = 1e-12, secon
         return worst
 
     return Check(f"exact law: {name}", run, seconds)
+
+
+def _same_moves(kernel: Any, target: FiniteLaw, key: PRNGKeyArray, num_keys: int = 500) -> Outcome:
+    """Compare compiled steps with those of XLA, whose law is the enumerated one: from each state, with many keys."""
+    if kernel.takes_logdensity:
+        kernel = kernel.bind(target.logdensity)
+    hosts = (kernel, on_chosen_host(kernel))
+    keys = jax.random.split(key, num_keys)
+
+    def moved(stepping: Any) -> Any:
+        def one(position: PyTree, key: PRNGKeyArray) -> PyTree:
+            start_key, step_key = jax.random.split(key)
+            return stepping.step(step_key, kernel.init(position, key=start_key))[0].position
+
+        every = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None))
+        return jax.jit(every)(jax.tree.map(jnp.asarray, target.states), keys)
+
+    theirs, ours = (jax.tree.leaves(moved(stepping)) for stepping in hosts)
+    pairs = zip(theirs, ours, strict=True)
+    axes = [tuple(range(2, leaf.ndim)) for leaf in theirs]
+    other = sum(np.any(np.asarray(a != b), axis=axis) for (a, b), axis in zip(pairs, axes, strict=True))
+    differing = int(np.count_nonzero(other))
+    details = f"{differing} of {np.size(other)} compiled steps lead elsewhere than those of XLA with the same key"
+    return Outcome(float(differing), 0.0, differing == 0, 0.0, details)

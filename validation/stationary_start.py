@@ -18,6 +18,7 @@ from scipy import special
 from ergodica.samplers import random
 from ergodica.samplers.inputs import static_count
 from ergodica.validation.evidence import Check, Outcome
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.pearson import uniformity_pvalue
 from ergodica.validation.replicates import Replicates
 from ergodica.validation.sequential import sequential
@@ -141,6 +142,7 @@ def stationary_start_check(
 
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
         kernel = bind(subject, target)
+        stepping = on_chosen_host(kernel)
         needs_fresh = isinstance(target, Target) and any(marginal.cdf is None for marginal in target.marginals)
 
         def measure(position: Any) -> Any:
@@ -153,7 +155,7 @@ def stationary_start_check(
             position = target.sample(draw_key, 1)[0]
 
             def body(state: Any, index: Array) -> tuple[Any, Any]:
-                state = kernel.step(random.fold_in(steps_key, index), state)[0]
+                state = stepping.step(random.fold_in(steps_key, index), state)[0]
                 return state, state.position
 
             _, path = jax.lax.scan(body, start(kernel, start_key, position), jnp.arange(steps))

@@ -164,6 +164,16 @@ class Lowered:
         self.compiled = Compiled(self._write, len(self._inputs) + len(self._outputs) + 1)
         self._local = threading.local()
 
+    @property
+    def arguments(self) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each leaf of the arguments, in memory."""
+        return self._inputs
+
+    @property
+    def results(self) -> tuple[list[tuple[tuple[int, ...], np.dtype[Any]]], Any]:
+        """Shape and dtype of each leaf of the results, and their structure."""
+        return self._outputs, self._out_tree
+
     def _write(self, emitter: Emitter, pointers: list[Any]) -> None:
         count = len(self._inputs)
         values = []

@@ -26,6 +26,7 @@ from ergodica.theory.reverse_diffusion import (
 )
 from ergodica.validation.evalues import bounded_mean_log_evalue, mean_log_evalue
 from ergodica.validation.evidence import Case, Check, Outcome
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.normal_draws import normal_pvalues
 from ergodica.validation.replicates import Replicates
 from ergodica.validation.sequential import sequential
@@ -57,10 +58,10 @@ def _on_normal(subject: Any, variance: Any, **fields: Any) -> Any:
 
 def _draws(kernel: Any, dim: int) -> Replicates:
     """Return replicates of (draw, log weight)."""
-    begin = kernel.init(jnp.zeros(dim))
+    begin, stepping = kernel.init(jnp.zeros(dim)), on_chosen_host(kernel)
 
     def experiment(key: PRNGKeyArray) -> tuple[Array, Array]:
-        state, info = kernel.step(key, begin)
+        state, info = stepping.step(key, begin)
         return state.position, info.log_weight
 
     return Replicates(experiment)
@@ -289,10 +290,10 @@ def _populations_are_proper(
         )
         kernel = dataclasses.replace(subject, diffusion=diffusion, threshold=jnp.asarray(threshold))
         kernel = kernel.bind(Partial(_levels_logdensity, dim))
-        begin = kernel.init(jnp.ones((particles, dim)))
+        begin, stepping = kernel.init(jnp.ones((particles, dim))), on_chosen_host(kernel)
 
         def experiment(key: PRNGKeyArray) -> tuple[Array, Array]:
-            state, info = kernel.step(key, begin)
+            state, info = stepping.step(key, begin)
             return info.log_weight, jnp.mean(state.position[:, 0] > 0)
 
         log_weights, right = Replicates(experiment)(key, n)

@@ -14,6 +14,7 @@ from ergodica.samplers.distributed.admm import ADMMSampler, ADMMState
 from ergodica.samplers.distributed.agents import ConvexAgents, QuadraticAgents
 from ergodica.theory.admm import affine_sweep, stationary_law
 from ergodica.validation.evidence import Case, Check, Outcome
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.normal_draws import normal_pvalues
 from ergodica.validation.replicates import Replicates
 from ergodica.validation.sequential import sequential
@@ -79,7 +80,8 @@ def _noise_is_normal(subject: Any, key: PRNGKeyArray) -> Outcome:
     size = int(np.prod(shape))
     sweep = affine_sweep(precision, center, adjacency, penalty, kernel.noise)
     begin = _part(jnp.zeros(2 * size), shape)
-    sweeps = Replicates(lambda key: kernel.step(key, begin)[0].position.reshape(-1))
+    stepping = on_chosen_host(kernel)
+    sweeps = Replicates(lambda key: stepping.step(key, begin)[0].position.reshape(-1))
 
     def pvalue(key: PRNGKeyArray, n: int) -> dict[str, float]:
         noise = np.linalg.solve(sweep.factor[:size], (sweeps(key, n) - sweep.shift[:size]).T).T

@@ -14,6 +14,7 @@ from ergodica.samplers import random
 from ergodica.samplers.flows.independence import FlowIndependence
 from ergodica.theory.independence import gaussian_acceptance, gaussian_weight_bound
 from ergodica.validation.evidence import Case, Check, Outcome
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.rank import rank_check
 from ergodica.validation.stationary_start import stationary_start_check
 from ergodica.validation.targets.continuous import standard_normal
@@ -82,12 +83,13 @@ def affine_check(*, dim: int = 2, sigma: float = 1.5, n: int = 40_000, alpha: fl
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
         target = standard_normal(dim)
         kernel = type(subject)(affine_flow(dim, sigma)).bind(target.logdensity)
+        stepping = on_chosen_host(kernel)
 
         def one(key: PRNGKeyArray) -> tuple[Array, Array]:
             start_key, step_key, draw_key = random.split(key, 3)
             state = kernel.init(target.sample(start_key, 1)[0])
             drawn = kernel.draw(draw_key, state.position)
-            rate: Array = kernel.step(step_key, state)[1].acceptance_rate
+            rate: Array = stepping.step(step_key, state)[1].acceptance_rate
             weight: Array = jnp.exp(drawn.logdensity - drawn.log_proposal - target.log_normalizer)
             return rate, weight
 

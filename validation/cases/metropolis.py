@@ -21,6 +21,7 @@ from ergodica.theory.independence import gaussian_acceptance, independence_eigen
 from ergodica.theory.metropolis import random_walk_acceptance
 from ergodica.validation.evidence import Case, Check, Outcome
 from ergodica.validation.exact import FiniteLaw, check_exact, exact_check
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.rank import rank_check
 from ergodica.validation.stationary_start import stationary_start_check
 from ergodica.validation.targets.continuous import standard_normal, student
@@ -63,11 +64,12 @@ def acceptance_check(
 
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
         kernel = adapt(subject).bind(target.logdensity)
+        stepping = on_chosen_host(kernel)
 
         def one(key: PRNGKeyArray) -> Array:
             start_key, step_key = random.split(key)
             state = kernel.init(target.sample(start_key, 1)[0])
-            rate: Array = kernel.step(step_key, state)[1].acceptance_rate
+            rate: Array = stepping.step(step_key, state)[1].acceptance_rate
             return rate
 
         rates = np.asarray(jax.jit(jax.vmap(one))(random.split(key, n)), np.float64)

@@ -19,6 +19,7 @@ from ergodica.samplers.slicing.lattice import LatticeSlice
 from ergodica.validation.enumeration import transition_matrix
 from ergodica.validation.evidence import Case, Check, Outcome
 from ergodica.validation.exact import check_matrix, exact_check
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.regression import regression_check
 from ergodica.validation.replicates import Replicates
 from ergodica.validation.sequential import sequential
@@ -165,11 +166,12 @@ def exchangeability_check(
 
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
         kernel = bind(subject, target)
+        stepping = on_chosen_host(kernel)
 
         def experiment(key: PRNGKeyArray) -> dict[str, Array]:
             draw_key, start_key, step_key = random.split(key, 3)
             before = target.sample(draw_key, 1)[0]
-            after = kernel.step(step_key, start_state(kernel, start_key, before))[0].position
+            after = stepping.step(step_key, start_state(kernel, start_key, before))[0].position
             return {name: f(before) * g(after) - f(after) * g(before) for name, (f, g) in pairs.items()}
 
         replicates = Replicates(experiment)

@@ -19,6 +19,7 @@ from ergodica.theory.self_repellent import (
 from ergodica.validation.choice import EnumerationError
 from ergodica.validation.enumeration import enumerate_law
 from ergodica.validation.evidence import Case, Check, Outcome
+from ergodica.validation.host import on_chosen_host
 from ergodica.validation.targets.finite import GRAPH5_EDGES, graph5
 
 MU = graph5().probabilities
@@ -138,7 +139,7 @@ def covariance_check(runs: int = 4000, steps: int = 3000, alpha: float = 1e-6, a
         starts = random.categorical(start_key, jnp.log(jnp.asarray(MU)), shape=(runs,))
 
         def one(key: PRNGKeyArray, start: Any) -> Any:
-            return subject.run(key, subject.init(start), steps)[0].measure
+            return on_chosen_host(subject).run(key, subject.init(start), steps)[0].measure
 
         x = np.asarray(jax.jit(jax.vmap(one))(random.split(run_key, runs), starts), np.float64)
         decay, fake = float(subject.decay), float(np.sum(subject.fake))
@@ -172,7 +173,7 @@ def law_of_large_numbers_check(steps: int = 2_000_000, alpha: float = 1e-6) -> C
     def run(subject: Any, key: PRNGKeyArray) -> Outcome:
         from scipy import special
 
-        state, _ = subject.run(key, subject.init(jnp.asarray(0)), steps)
+        state, _ = on_chosen_host(subject).run(key, subject.init(jnp.asarray(0)), steps)
         limit = limit_covariance(BASE, MU, float(subject.alpha), decay=float(subject.decay))
         scale = np.sqrt(np.diag(limit) * steps ** -float(subject.decay))
         worst = float(np.max(np.abs(np.asarray(state.measure) - MU) / scale))

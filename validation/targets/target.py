@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import elementwise
 
 from ergodica.samplers import random
+from ergodica.validation.host import on_chosen_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +251,8 @@ def start_state(kernel: Any, key: PRNGKeyArray, position: Any) -> Any:
 
 
 def several_steps(kernel: Any, key: PRNGKeyArray, state: Any, steps: int) -> Any:
-    """Return the state after a static number of steps, at least one."""
+    """Return the state after a static number of steps, at least one, made on the host that checks look at."""
+    kernel = on_chosen_host(kernel)
     if steps == 1:
         return kernel.step(random.fold_in(key, 0), state)[0]
 
