@@ -57,7 +57,7 @@ def packages_in(folder: Path, name: str) -> set[str]:
 
 
 def test_listed_packages_are_the_folders():
-    folders = {"ergodica", "ergodica.data"}
+    folders = {"ergodica", "ergodica.commands", "ergodica.data"}
     for part in PARTS:
         folders |= packages_in(ROOT / part, f"ergodica.{part}")
     assert set(SETTINGS["tool"]["setuptools"]["packages"]) == folders

@@ -61,7 +61,7 @@ class FromNumPyroInfo(NamedTuple):
     num_grad_evals: Int[Array, ""] | None
 
 
-class FromNumPyro(Kernel[FromNumPyroState, FromNumPyroInfo]):
+class FromNumPyro(Kernel[FromNumPyroState, Any]):
     """A kernel of NumPyro's; made by :func:`from_numpyro`.
 
     Parameters
@@ -217,9 +217,9 @@ def from_numpyro(
     if claim is None:
         if type(kernel) not in EXACT:
             raise ValueError(f"state what {name} promises, as in claim=Claim(Exactness.EXACT, ...): it has no default")
+        statement = f"leaves the target invariant, as NumPyro has {name}"
         spaces = frozenset({Space.REAL})
-        statement = f"NumPyro's {name} at fixed parameters leaves the density invariant up to rounding"
-        claim = Claim(Exactness.EXACT, spaces, statement, SOURCE)
+        claim = Claim(Exactness.EXACT, statement, source=SOURCE, spaces=spaces, gradient=True)
     if getattr(kernel, "model", None) is None and start is None:
         raise ValueError(f"{name} has no model that would draw a start: give start=, unconstrained parameters")
     num_warmup = inputs.static_count("num_warmup", num_warmup, at_least=0)

@@ -11,7 +11,7 @@ import pytest
 from numpyro.infer import AIES, HMC, NUTS, SA, BarkerMH
 
 import ergodica
-from ergodica.samplers.claim import Claim, Exactness, Space
+from ergodica.samplers.claim import Claim, Exactness
 from ergodica.samplers.interop.from_numpyro import from_numpyro
 
 SD = jnp.array([1.0, 3.0])
@@ -105,7 +105,7 @@ def test_bad_input(nuts):
         from_numpyro(NUTS(model), num_warmup=-1)
     with pytest.raises(TypeError, match="nothing to bind"):
         nuts.bind(potential)
-    stated = Claim(Exactness.HEURISTIC, frozenset({Space.REAL}), "anneals", "none")
+    stated = Claim(Exactness.HEURISTIC, "anneals")
     assert from_numpyro(SA(potential_fn=potential), start=START, claim=stated).claim == stated
     bounded = from_numpyro(HMC(potential_fn=lambda x: jnp.where(x[0] > 0, 0.5 * jnp.sum(x**2), jnp.inf)), start=START)
     with pytest.raises(ValueError, match="start where it is finite"):
