@@ -1,15 +1,12 @@
 """Coarse Ricci curvature of finite chains: how much closer two copies come in one step, in transport distance."""
 
-from typing import Any
-
 import numpy as np
-import scipy.optimize
-import scipy.sparse
 import scipy.sparse.csgraph
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ergodica.theory.finite_chain import FiniteChain
+from ergodica.theory.transport import optimal_transport
 
 __all__ = ["graph_metric", "ricci_curvature", "wasserstein_distance"]
 
@@ -59,25 +56,8 @@ def wasserstein_distance(p: ArrayLike, q: ArrayLike, metric: ArrayLike) -> float
     rows, columns = np.flatnonzero(left > 0), np.flatnonzero(right > 0)
     if len(rows) == 0 or len(columns) == 0:
         return 0.0
-    a, b = left[rows], right[columns]
-    b = b * (a.sum() / b.sum())
-    sums = scipy.sparse.vstack(
-        [
-            scipy.sparse.kron(scipy.sparse.eye_array(len(a)), np.ones((1, len(b)))),
-            scipy.sparse.kron(np.ones((1, len(a))), scipy.sparse.eye_array(len(b))),
-        ]
-    )
-    # One equation follows from the others.
-    constraints: Any = scipy.sparse.csr_array(sums)[:-1]
-    solved = scipy.optimize.linprog(
-        distance[np.ix_(rows, columns)].ravel(),
-        A_eq=constraints,
-        b_eq=np.concatenate([a, b])[:-1],
-        method="highs",
-    )
-    if solved.status != 0 or solved.fun is None:
-        raise RuntimeError(f"the transport problem was not solved: {solved.message}")
-    return float(solved.fun)
+    moved = left.sum()
+    return float(moved) * optimal_transport(distance[np.ix_(rows, columns)], left[rows], right[columns]).value
 
 
 def ricci_curvature(chain: FiniteChain, metric: ArrayLike | None = None) -> float:

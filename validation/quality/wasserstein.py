@@ -5,11 +5,9 @@ reference samples of the same sizes, which :func:`.monte_carlo_test.monte_carlo_
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import scipy.optimize
-import scipy.sparse
 import scipy.spatial.distance
 import scipy.special
 from jaxtyping import Float, PRNGKeyArray
@@ -17,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import qmc
 
 from ergodica.samplers.inputs import static_count
+from ergodica.theory.transport import gaussian_transport, optimal_transport
 from ergodica.validation.quality.generator import generator_of
 from ergodica.validation.quality.sample import same_dimension, sample_weights
 from ergodica.validation.quality.verdict import Estimate
@@ -152,28 +151,12 @@ def wasserstein_distance(
         value = float(cost[rows, columns].mean())
     else:
         wx, wy = sample_weights("weights_x", weights_x, len(first)), sample_weights("weights_y", weights_y, len(second))
-        value = _linear_program(cost, wx, wy)
+        value = optimal_transport(cost, wx, wy, method="linear program").value
     return Estimate(
         unit * max(value, 0.0) ** (1 / order),
         None,
         f"Wasserstein distance of order {p:g}, {'assignment' if matched else 'linear program'}",
     )
-
-
-def _linear_program(
-    cost: Float[np.ndarray, "n m"], weights_x: Float[np.ndarray, " n"], weights_y: Float[np.ndarray, " m"]
-) -> float:
-    n, m = cost.shape
-    rows = scipy.sparse.kron(scipy.sparse.eye_array(n), np.ones((1, m)))
-    columns = scipy.sparse.kron(np.ones((1, n)), scipy.sparse.eye_array(m))
-    # One constraint follows from the others; without it round-off in the weights cannot make the program infeasible.
-    equalities: Any = scipy.sparse.vstack([rows, columns], format="csr")[:-1]
-    solution = scipy.optimize.linprog(
-        cost.ravel(), A_eq=equalities, b_eq=np.concatenate([weights_x, weights_y])[:-1], method="highs"
-    )
-    if solution.status != 0:
-        raise RuntimeError(f"the linear program of the transport was not solved: {solution.message}")
-    return float(cost.ravel() @ solution.x)
 
 
 def _directions(dim: int, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count d"]:
@@ -359,19 +342,6 @@ def max_sliced_wasserstein(
     )
 
 
-def _covariance(name: str, value: ArrayLike, dim: int) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d d"]]:
-    """Check a covariance; return it and its square root."""
-    matrix = np.asarray(value, np.float64)
-    if matrix.shape == () and dim == 1:
-        matrix = matrix.reshape(1, 1)
-    if matrix.shape != (dim, dim) or not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T):
-        raise ValueError(f"{name} has to be a symmetric matrix of shape ({dim}, {dim}); got shape {matrix.shape}")
-    values, vectors = np.linalg.eigh(matrix)
-    if values[0] < -1e-10 * max(values[-1], 0) or values[-1] < 0:
-        raise ValueError(f"{name} has the negative eigenvalue {values[0]:g}; a covariance has none")
-    return matrix, (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-
-
 def normal_distance(mean_x: ArrayLike, covariance_x: ArrayLike, mean_y: ArrayLike, covariance_y: ArrayLike) -> Estimate:
     """Return the Wasserstein distance of order 2 between two normal laws.
 
@@ -394,11 +364,5 @@ def normal_distance(mean_x: ArrayLike, covariance_x: ArrayLike, mean_y: ArrayLik
     Clark Givens and Rae Shortt (1984), A class of Wasserstein metrics for probability distributions, Michigan
     Mathematical Journal 31(2).
     """
-    first, second = np.atleast_1d(np.asarray(mean_x, np.float64)), np.atleast_1d(np.asarray(mean_y, np.float64))
-    if first.ndim != 1 or first.shape != second.shape or not np.all(np.isfinite([first, second])):
-        raise ValueError(f"the means have to be finite and of one shape (d,); got {first} and {second}")
-    sx, root = _covariance("covariance_x", covariance_x, len(first))
-    sy, _ = _covariance("covariance_y", covariance_y, len(first))
-    middle = np.linalg.eigvalsh(root @ sy @ root).clip(min=0)
-    square = float(np.sum((first - second) ** 2) + np.trace(sx) + np.trace(sy) - 2 * np.sqrt(middle).sum())
-    return Estimate(float(np.sqrt(max(square, 0.0))), None, "Wasserstein distance of order 2 of normal laws")
+    found = gaussian_transport(mean_x, covariance_x, mean_y, covariance_y)
+    return Estimate(found.distance, None, "Wasserstein distance of order 2 of normal laws")
