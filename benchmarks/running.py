@@ -18,6 +18,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ def bare_scan(kernel: Any, states: Any, key: Any, draws: int) -> Callable[[], An
     return lambda: jax.tree.map(np.asarray, run(states))
 
 
+def unseen(run: Callable[[], Any]) -> Any:
+    """Run with a display that nobody sees."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return run()
+
+
 def overhead() -> None:
     """Print ratios of times to that of a bare scan."""
     key = jax.random.key(0)
@@ -67,14 +74,11 @@ def overhead() -> None:
         states = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), state)
         options: dict[str, Any] = {"draws": draws, "tune": 0, "chains": 4, "seed": key}
 
-        def shown() -> Any:
-            with contextlib.redirect_stderr(io.StringIO()):
-                return ergodica.sample(kernel, start, **options)
-
+        run = partial(ergodica.sample, kernel, start, **options)
         ways = {
             "bare": bare_scan(kernel, states, key, draws),
-            "sample": lambda: ergodica.sample(kernel, start, progress=False, **options),
-            "with a display": shown,
+            "sample": partial(run, progress=False),
+            "with a display": partial(unseen, run),
         }
         best = dict.fromkeys(ways, np.inf)
         for _ in range(6):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.distributed.agents import ConvexAgents as ConvexAgents
     from ergodica.samplers.distributed.agents import QuadraticAgents as QuadraticAgents
     from ergodica.samplers.draws import Draws as Draws
+    from ergodica.samplers.executors import Workers as Workers
     from ergodica.samplers.flows.independence import FlowIndependence as FlowIndependence
     from ergodica.samplers.gibbs.conditional_draw import ConditionalDraw as ConditionalDraw
     from ergodica.samplers.gibbs.heat_bath import HeatBath as HeatBath
@@ -54,7 +55,9 @@ if TYPE_CHECKING:
     from ergodica.samplers.interop.blackjax import to_blackjax as to_blackjax
     from ergodica.samplers.interop.from_numpyro import from_numpyro as from_numpyro
     from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
+    from ergodica.samplers.interop.numpyro_gibbs import Gibbs as Gibbs
     from ergodica.samplers.interop.numpyro_model import model_density as model_density
+    from ergodica.samplers.interop.over_plate import over_plate as over_plate
     from ergodica.samplers.interop.pymc import from_pymc as from_pymc
     from ergodica.samplers.kernel import Kernel as Kernel
     from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
@@ -102,6 +105,7 @@ _NAMES_OF = {
     "ergodica.samplers.distributed.admm": ("ADMMSampler",),
     "ergodica.samplers.distributed.agents": ("ConvexAgents", "QuadraticAgents"),
     "ergodica.samplers.draws": ("Draws",),
+    "ergodica.samplers.executors": ("Workers",),
     "ergodica.samplers.flows.independence": ("FlowIndependence",),
     "ergodica.samplers.gibbs.conditional_draw": ("ConditionalDraw",),
     "ergodica.samplers.gibbs.heat_bath": ("HeatBath",),
@@ -111,7 +115,9 @@ _NAMES_OF = {
     "ergodica.samplers.interop.blackjax": ("BlackJAXKernel", "to_blackjax"),
     "ergodica.samplers.interop.from_numpyro": ("from_numpyro",),
     "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
+    "ergodica.samplers.interop.numpyro_gibbs": ("Gibbs",),
     "ergodica.samplers.interop.numpyro_model": ("model_density",),
+    "ergodica.samplers.interop.over_plate": ("over_plate",),
     "ergodica.samplers.interop.pymc": ("from_pymc",),
     "ergodica.samplers.kernel": ("Kernel",),
     "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),

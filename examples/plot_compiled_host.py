@@ -109,6 +109,36 @@ for (name, host), (draws, _) in results.items():
     print(f"{name:12} {host:6} mean of mu {mu.mean():.2f}, sd {mu.std():.2f}")
 
 # %%
+# NumPyro's NUTS in two lines
+# ---------------------------
+#
+# :func:`~ergodica.samplers.interop.from_numpyro.from_numpyro` takes a kernel of NumPyro, lets NumPyro warm it up, and holds
+# on to what was found.
+
+from numpyro.infer import NUTS
+
+nuts = ergodica.from_numpyro(NUTS(model), sigma, y, num_warmup=500)
+draws = ergodica.sample(nuts, nuts.start, draws=5000, tune=200, host="numba", progress=False)
+print(draws.transform(nuts.constrain).summary().loc[["mu", "tau"], ["mean", "sd", "ess_bulk", "r_hat"]])
+
+# %%
+# The other way round, any kernel of this library runs under ``numpyro.infer.MCMC``; wrapped in
+# :class:`~ergodica.samplers.lowering.kernel.OnCompiledHost`, its steps are compiled code there too.
+
+from numpyro.infer import MCMC
+
+from ergodica.samplers.lowering.kernel import OnCompiledHost
+
+mcmc = MCMC(
+    ergodica.NumPyroKernel(OnCompiledHost(ergodica.CoordinateSlice()), model),
+    num_warmup=200,
+    num_samples=5000,
+    progress_bar=False,
+)
+mcmc.run(jax.random.key(0), sigma, y)
+print(f"mean of mu {mcmc.get_samples()['mu'].mean():.3f}")
+
+# %%
 # Any function
 # ------------
 #

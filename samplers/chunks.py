@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from ergodica.samplers.chain_methods import CHAINS, CHAINS_SECOND, ChainMethod, over_chains, sharded
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = [
-    "Record", "Tuned", "begin_tuning", "chain_keys", "draw_chunk", "finish_tuning", "init_all", "one_draw", "one_step",
-    "strong",
+    "Record", "Tuned", "added", "begin_tuning", "blank_info", "chain_keys", "draw_chain", "draw_chunk", "finish_tuning",
+    "init_all", "one_draw", "one_step", "record_of", "strong",
 ]  # fmt: skip
 
 # When draws are thinned, of these the last value counts; other numbers are averaged, and counts summed.
@@ -77,7 +78,8 @@ def _alike(new: PyTree, old: PyTree, what: str) -> PyTree:
     return jax.tree.map(strong, new)
 
 
-def _record(state: Any, info: Any) -> Record:
+def record_of(state: Any, info: Any) -> Record:
+    """Return what is kept of a draw."""
     stats = {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(info)
@@ -93,11 +95,17 @@ def one_step(kernel: Any, key: PRNGKeyArray, state: Any) -> tuple[Any, Any]:
     return _alike(new, state, f"{type(kernel).__name__}.step changes the state"), info
 
 
-def _several_steps(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state: Any, thin: int) -> tuple[Any, Any]:
-    shapes = jax.eval_shape(one_step, kernel, key, state)[1]
+def blank_info(info: Any) -> Any:
+    """Return shapes and dtypes of what :func:`added` adds up: counts, where an info has booleans."""
 
-    def blank(leaf: Any) -> Array:
-        return jnp.zeros(leaf.shape, jnp.int32 if leaf.dtype == jnp.bool_ else leaf.dtype)
+    def one(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.int32 if leaf.dtype == jnp.bool_ else leaf.dtype)  # type: ignore[no-untyped-call]
+
+    return jax.tree.map(one, info)
+
+
+def added(total: Any, info: Any, thin: int) -> Any:
+    """Add the info of one of ``thin`` steps to what those before it have given."""
 
     def add(path: Any, total: Array, value: Array) -> Array:
         if jax.tree_util.keystr(path[-1:], simple=True) in LAST:
@@ -105,12 +113,19 @@ def _several_steps(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state:
         share = value / thin if jnp.issubdtype(value.dtype, jnp.floating) else value
         return total + share.astype(total.dtype)
 
+    return jax.tree_util.tree_map_with_path(add, total, info)
+
+
+def _several_steps(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state: Any, thin: int) -> tuple[Any, Any]:
+    shapes = blank_info(jax.eval_shape(one_step, kernel, key, state)[1])
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
     def body(offset: Int[Array, ""], carry: Any) -> Any:
         state, total = carry
         state, info = one_step(kernel, jax.random.fold_in(key, index + offset), state)
-        return state, jax.tree_util.tree_map_with_path(add, total, info)
+        return state, added(total, info, thin)
 
-    out: tuple[Any, Any] = lax.fori_loop(0, thin, body, (state, jax.tree.map(blank, shapes)))
+    out: tuple[Any, Any] = lax.fori_loop(0, thin, body, (state, blank))
     return out
 
 
@@ -123,7 +138,7 @@ def one_draw(kernel: Any, key: PRNGKeyArray, index: Int[Array, ""], state: Any, 
         state = _alike(new, state, f"{type(kernel).__name__}.run changes the state")
     else:
         state, info = _several_steps(kernel, key, index, state, thin)
-    return state, _record(state, info)
+    return state, record_of(state, info)
 
 
 def chain_keys(key: PRNGKeyArray, states: Any) -> PRNGKeyArray:
@@ -149,15 +164,35 @@ def _collect(step: Any, carry: Any, count: Int[Array, ""], capacity: int) -> tup
 
 
 @partial(jax.jit, static_argnames=("capacity", "thin"))
-def draw_chunk(
+def draw_chain(
     kernel: Any,
-    states: Any,
+    state: Any,
     key: PRNGKeyArray,
     first: Int[Array, ""],
     count: Int[Array, ""],
     *,
     capacity: int,
     thin: int,
+) -> tuple[Any, Record]:
+    """Make some draws of one chain; see :func:`draw_chunk`. Nothing has an axis of chains."""
+
+    def step(number: Int[Array, ""], state: Any) -> tuple[Any, Record]:
+        return one_draw(kernel, key, first + number * thin, state, thin)
+
+    return _collect(step, state, count, capacity)
+
+
+@partial(jax.jit, static_argnames=("capacity", "thin", "method"))
+def draw_chunk(
+    kernel: Any,
+    states: Any,
+    keys: PRNGKeyArray,
+    first: Int[Array, ""],
+    count: Int[Array, ""],
+    *,
+    capacity: int,
+    thin: int,
+    method: ChainMethod = "vectorized",
 ) -> tuple[Any, Record]:
     """Make some draws of each chain.
 
@@ -167,8 +202,8 @@ def draw_chunk(
         The kernel.
     states
         The states of the chains, stacked.
-    key
-        The key of the run.
+    keys
+        Their keys.
     first
         Number of the first step.
     count
@@ -177,38 +212,55 @@ def draw_chunk(
         Length of the buffers.
     thin
         Steps for each draw.
+    method
+        ``"vectorized"`` or ``"parallel"``.
 
     Returns
     -------
     states, record
         Leaves of the record have shape ``(capacity, chains, ...)``; entries after ``count`` mean nothing.
     """
-    keys = chain_keys(key, states)
 
-    def step(number: Int[Array, ""], states: Any) -> tuple[Any, Record]:
-        index = first + number * thin
-        return jax.vmap(lambda k, state: one_draw(kernel, k, index, state, thin))(keys, states)
+    def together(shared: Any, keys: PRNGKeyArray, states: Any) -> tuple[Any, Record]:
+        kernel, first, count = shared
 
-    return _collect(step, states, count, capacity)
+        def step(number: Int[Array, ""], states: Any) -> tuple[Any, Record]:
+            index = first + number * thin
+            return jax.vmap(lambda k, state: one_draw(kernel, k, index, state, thin))(keys, states)
+
+        return _collect(step, states, count, capacity)
+
+    shared = kernel, first, count
+    if method == "parallel":
+        out: tuple[Any, Record] = sharded(together, (CHAINS, CHAINS_SECOND), shared, keys, states)
+        return out
+    return together(shared, keys, states)
 
 
-@partial(jax.jit, static_argnames=("capacity",))
+@partial(jax.jit, static_argnames=("capacity", "method"))
 def tune_chunk(
-    tuner: Tuner, tuned: Tuned, key: PRNGKeyArray, first: Int[Array, ""], count: Int[Array, ""], *, capacity: int
+    tuner: Tuner,
+    tuned: Tuned,
+    key: PRNGKeyArray,
+    first: Int[Array, ""],
+    count: Int[Array, ""],
+    *,
+    capacity: int,
+    method: ChainMethod = "vectorized",
 ) -> tuple[Tuned, Record]:
     """Make ``count`` steps of each chain, and let the tuner learn from each; see :func:`draw_chunk`."""
     keys = chain_keys(key, tuned.states)
     name = type(tuner).__name__
 
+    def move(shared: Any, k: PRNGKeyArray, state: Any) -> tuple[Any, Any]:
+        kernel, index = shared
+        return one_step(kernel, jax.random.fold_in(k, index), state)  # type: ignore[no-any-return]
+
     def step(number: Int[Array, ""], tuned: Tuned) -> tuple[Tuned, Record]:
         index = first + number
         kernel, adaptation, states = tuned
-
-        def move(k: PRNGKeyArray, state: Any) -> tuple[Any, Any]:
-            return one_step(kernel, jax.random.fold_in(k, index), state)  # type: ignore[no-any-return]
-
-        states, infos = jax.vmap(move)(keys, states)
-        record = jax.vmap(_record)(states, infos)
+        states, infos = over_chains(move, method, (kernel, index), keys, states)
+        record = jax.vmap(record_of)(states, infos)
         learnt, new = tuner.update(adaptation, kernel, states, infos, index)
         new = _alike(new, kernel, f"{name}.update changes the kernel")
         learnt = _alike(learnt, adaptation, f"{name}.update changes its own state")

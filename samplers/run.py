@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ergodica.samplers.chunks import Record, Tuned, begin_tuning, chain_keys, draw_chunk, finish_tuning, tune_chunk
+from ergodica.samplers.chain_groups import Advance, How, advance, on_host, on_one_device
+from ergodica.samplers.chain_methods import ChainMethod
+from ergodica.samplers.chunks import Record, Tuned, begin_tuning, chain_keys, finish_tuning, tune_chunk
 from ergodica.samplers.draws import COUNTS
+from ergodica.samplers.executors import WorkersLostError
 from ergodica.samplers.live_summary import LiveSummary
 from ergodica.samplers.progress import Reporter, Silent
 from ergodica.samplers.run_store import RunStore
@@ -20,6 +23,7 @@ from ergodica.samplers.tuning.tuner import Tuner
 __all__ = ["Ending", "Host", "Run", "buffer_capacity", "changed_leaves", "with_changed_leaves"]
 
 CHUNK_SECONDS = 0.5
+WAITING_SECONDS = 2.0
 MIN_CAPACITY, MAX_CAPACITY = 64, 4096
 BUFFER_BYTES = 2**24
 
@@ -29,11 +33,15 @@ Host = Literal["jax", "numba"]
 
 def buffer_capacity(states: Any, longest: int, host: Host = "jax") -> int:
     """Return the length of the buffers: a power of two, so that runs of similar lengths share a program."""
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(states.position)) + 128
-    fitting = max(1, BUFFER_BYTES // size)
+    fitting = _fitting(states)
     wanted = max(MIN_CAPACITY, 2 ** (longest - 1).bit_length())
     most = MAX_CAPACITY if host == "jax" else fitting
     return int(min(wanted, most, 2 ** (fitting.bit_length() - 1)))
+
+
+def _fitting(states: Any) -> int:
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(states.position)) + 128
+    return int(max(1, BUFFER_BYTES // size))
 
 
 class Run:
@@ -59,6 +67,10 @@ class Run:
         The kernel as the user gave it: what a store's checkpoints are compared with.
     host
         What runs the steps outside of tuning: XLA, or the loop that :mod:`ergodica.samplers.lowering` compiles.
+    method, interleave
+        See :class:`~ergodica.samplers.chain_groups.How`.
+    move
+        What makes the draws outside of tuning.
     """
 
     def __init__(
@@ -73,13 +85,20 @@ class Run:
         store: RunStore | None = None,
         given: Any = None,
         host: Host = "jax",
+        method: ChainMethod = "vectorized",
+        interleave: bool = False,
+        move: Advance = advance,
     ) -> None:
         self.kernel, self.states, self.key = kernel, states, key
         self.capacity, self.chunk, self.reporter = capacity, chunk, reporter
         self.store, self.given = store, kernel if given is None else given
-        self.host = host
+        self.how = How(capacity, method, interleave, host)
+        self._move = move
+        # Where chains are waited for at the end of a chunk, chunks are longer, and so are the draws that they may hold.
+        waits = interleave or move is not advance
+        self._seconds = WAITING_SECONDS if waits else CHUNK_SECONDS
+        self._longest = max(capacity, _fitting(states)) if move is not advance else capacity
         self.warmup_counts: dict[str, int] = {}
-        self._compiled: dict[int, Any] = {}
 
     @property
     def _is_watched(self) -> bool:
@@ -87,36 +106,20 @@ class Run:
 
     def _advance(self, first: int, count: int, thin: int) -> tuple[Any, Record]:
         """Make draws from the states as they are; return the states after them, and the draws."""
-        if self.host == "numba":
-            return self._advance_compiled(first, count, thin)
-        begin, number = jnp.asarray(first, jnp.int32), jnp.asarray(count, jnp.int32)
-        states, record = draw_chunk(
-            self.kernel, self.states, self.key, begin, number, capacity=self.capacity, thin=thin
-        )
-        return states, _on_host(record, count)
+        return self._move(self.kernel, self.states, chain_keys(self.key, self.states), first, count, thin, self.how)
 
-    def _advance_compiled(self, first: int, count: int, thin: int) -> tuple[Any, Record]:
-        from ergodica.samplers.lowering.run import compile_run
-
-        if thin not in self._compiled:
-            one = jax.tree.map(lambda leaf: leaf[0], self.states)
-            self._compiled[thin] = compile_run(self.kernel, one, thin=thin)
-        keys = chain_keys(self.key, self.states)
-        states, record = self._compiled[thin].chains(keys, self.states, count, first=first, kernel=self.kernel)
-        return states, record
-
-    def _sizes(self, done: int, total: int, watch: Watch | None = None) -> Iterator[tuple[int, int]]:
+    def _sizes(self, done: int, total: int, longest: int, watch: Watch | None = None) -> Iterator[tuple[int, int]]:
         """Yield how many steps are done and how many to make next."""
         size = self.chunk or 32
         while done < total:
-            size = min(size, self.capacity, total - done)
+            size = min(size, longest, total - done)
             if watch is not None and watch.next > done:
                 size = min(size, watch.next - done)
             began = time.monotonic()
             yield done, size
             done += size
             if self.chunk is None:
-                fitting = int(size * CHUNK_SECONDS / max(time.monotonic() - began, 1e-9))
+                fitting = int(size * self._seconds / max(time.monotonic() - began, 1e-9))
                 size = max(1, size // 8, min(size * 8, fitting))
 
     def _commit(self, phase: str, steps: int, *, complete: bool = False, **trees: PyTree) -> None:
@@ -162,14 +165,16 @@ class Run:
                 tuned = Tuned(self.kernel, adaptation, self.states)
         steps = done
         try:
-            for start, size in self._sizes(done, total):
+            for start, size in self._sizes(done, total, self._longest if tuner is None else self.capacity):
                 if tuner is None:
                     after = None
                     states, host = self._advance(start, size, 1)
                 else:
                     first, count = jnp.asarray(start, jnp.int32), jnp.asarray(size, jnp.int32)
-                    after, record = tune_chunk(tuner, tuned, self.key, first, count, capacity=self.capacity)
-                    states, host = after.states, _on_host(record, size)
+                    after, record = tune_chunk(
+                        tuner, tuned, self.key, first, count, capacity=self.capacity, method=self.how.method
+                    )
+                    states, host = after.states, on_host(record, size)
                 thinned = _every(host, (thin - 1 - start) % thin, thin)
                 self._take(kept, "warmup", thinned if keep else None)
                 self.states, tuned, steps = states, after, start + size
@@ -180,12 +185,16 @@ class Run:
                     self._commit("warmup", steps, **self._warmup_trees(tuned))
                 live.add(host.position, host.stats, size)
                 self.reporter.show(live.standing())
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkersLostError):
             self._settle(kept, "warmup", steps // thin if keep else 0)
             self._commit("warmup", steps, **self._warmup_trees(tuned))
             raise
         if tuner is not None:
-            self.kernel, self.states = finish_tuning(tuner, tuned)
+            kernel, states = finish_tuning(tuner, tuned)
+            if self.how.method == "parallel":  # off the devices of warm-up, on which draws need not be made
+                kernel = with_changed_leaves(self.kernel, changed_leaves(self.kernel, kernel))
+                states = jax.tree.map(on_one_device, states)
+            self.kernel, self.states = kernel, states
         self._commit("draws", 0, **self._draw_trees())
         return _joined(kept) if kept else None
 
@@ -246,7 +255,7 @@ class Run:
         made = done
         ending: Ending = "complete"
         try:
-            for start, size in self._sizes(done, total, watch):
+            for start, size in self._sizes(done, total, self._longest, watch):
                 states, host = self._advance(first + start * thin, size, thin)
                 self._take(kept, "draws", host)
                 self.states, made = states, start + size
@@ -259,10 +268,10 @@ class Run:
                 if watch is not None and watch.is_satisfied():
                     ending = "precise"
                     break
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkersLostError) as stop:
             self._settle(kept, "draws", made, before=done)
             self._commit("draws", made, **self._draw_trees())
-            if not made:
+            if not made or isinstance(stop, WorkersLostError):
                 raise
             ending = "interrupted" if made < total else "complete"
         else:
@@ -286,12 +295,6 @@ def with_changed_leaves(kernel: Any, changes: dict[str, Any]) -> Any:
     for number, value in changes.items():
         leaves[int(number)] = jnp.asarray(value)
     return jax.tree.unflatten(structure, leaves)
-
-
-def _on_host(record: Record, count: int) -> Record:
-    """Copy what was made to NumPy arrays of shape ``(chains, count, ...)``."""
-    out: Record = jax.tree.map(lambda leaf: np.array(np.swapaxes(np.asarray(leaf)[:count], 0, 1)), record)
-    return out
 
 
 def _every(record: Record, first: int, step: int) -> Record:

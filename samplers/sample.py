@@ -2,13 +2,15 @@
 
 Step ``i`` of chain ``c`` is made with the key ``fold_in(fold_in(key, c), i)``, warm-up included. So the draws depend on
 nothing but the kernel, the starts, the seed and the lengths of warm-up and thinning: not on how often the host looks at
-the clock, nor on whether it shows progress.
+the clock, nor on whether it shows progress, nor on where the chains run.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +20,13 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, naming
+from ergodica.samplers.chain_groups import Advance, advance, in_groups
+from ergodica.samplers.chain_methods import CHAIN_METHODS, ChainMethod
 from ergodica.samplers.chunks import begin_tuning, init_all, one_step, strong
 from ergodica.samplers.draws import Draws, describe, package_versions
+from ergodica.samplers.executors import Distributor, Workers, as_workers
 from ergodica.samplers.fingerprint import MEANING, fingerprint
+from ergodica.samplers.interleaving import check_interleaving
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.progress import make_reporter
 from ergodica.samplers.run import Ending, Host, Run, buffer_capacity, with_changed_leaves
@@ -58,6 +64,9 @@ def sample(
     until: Until | None = None,
     store: str | os.PathLike[str] | None = None,
     host: Host | Literal["auto"] = "jax",
+    chain_method: ChainMethod = "vectorized",
+    interleave: bool = False,
+    executor: Executor | Callable[[], Executor] | Workers | None = None,
 ) -> Draws:
     """Run several chains of a kernel and collect their draws.
 
@@ -102,6 +111,22 @@ def sample(
         processor, chains on threads, which is many times faster for cheap densities in up to some hundred dimensions;
         the draws are the same up to rounding. Tuning stays with XLA. ``"auto"``: the one that is likely to be faster;
         ``draws.host`` and ``draws.host_reason`` say which and why.
+    chain_method
+        ``"vectorized"``: all chains at once, by ``vmap``. ``"sequential"``: one after another, in the memory of one.
+        ``"parallel"``: the chains are spread over the devices that JAX has in this process; a CPU counts as several with
+        ``jax.config.update("jax_num_cpu_devices", n)`` before JAX is first used. On ``host="numba"`` the first and the
+        last are the same, threads, and ``"sequential"`` is one thread.
+    interleave
+        For kernels whose steps take a varying number of turns of a loop, such as slice samplers: let the chains go through
+        that loop by themselves, instead of waiting at each step for the slowest. The draws are the same. Pays off where
+        the numbers of turns differ much and the log density is not cheap; see :mod:`ergodica.samplers.interleaving`.
+        Chains are together in warm-up, as the tuner learns from all of them at each step.
+    executor
+        Any :class:`concurrent.futures.Executor` (processes, Dask's ``client.get_executor()``,
+        ``mpi4py.futures.MPIPoolExecutor``), a function that makes one, or
+        :class:`~ergodica.samplers.executors.Workers` for more than one chain a task. Its workers make the draws, a chunk at
+        a time; steps with a tuner are made here, since it learns from all chains. What is lost with a worker is made
+        again. The kernel has to be picklable; functions within functions are with cloudpickle installed.
 
     Returns
     -------
@@ -117,11 +142,21 @@ def sample(
         If the store exists already, or cannot be written to.
     CannotLower
         If the kernel or its density uses what ``host="numba"`` does not have; with the place in the code.
+    NoLoopError
+        If a step has no loop to interleave.
+    WorkersLostError
+        If an executor is broken for good.
 
     Notes
     -----
     A kernel that has its own compiled ``run`` makes the ``thin`` steps of a draw with it, from the key of the first of
     them.
+
+    Whatever the chain method, ``interleave``, and executor, each step gets the same random numbers. With ``host="numba"``
+    the draws are then the same bit for bit, as they are for kernels on integers whose arithmetic is exact. Under XLA the
+    compiler may add up the same numbers in another order when it compiles for another number of chains at a time: draws
+    agree to rounding, and for most kernels and densities bit for bit. Where they do not, rounding errors grow as the chain
+    lets them, and a decision that hangs on the last bit may go either way.
     """
     _check_kernel(kernel)
     draws = inputs.static_count("draws", draws)
@@ -130,6 +165,9 @@ def sample(
     default = 0 if kernel.claim.independent else 1000
     tune = default if tune is None else inputs.static_count("tune", tune, at_least=0)
     chunk = None if chunk is None else inputs.static_count("chunk", chunk)
+    workers = as_workers(executor)
+    if chain_method not in CHAIN_METHODS:
+        raise ValueError(f"chain_method is one of {', '.join(map(repr, CHAIN_METHODS))}; got {chain_method!r}")
     if tune + draws * thin > MAX_STEPS:
         raise ValueError(
             f"a chain has at most {MAX_STEPS} steps; got tune + draws * thin = {tune + draws * thin}. "
@@ -155,12 +193,21 @@ def sample(
     if not (store is None or isinstance(store, str | os.PathLike)) or store == "":
         raise TypeError(f"store is the name of a folder; got {store!r}")
     host, why = _host(host, kernel, one, key)
+    if interleave and host == "jax":
+        check_interleaving(kernel, key, one, thin)
     capacity = buffer_capacity(states, max(draws, tune), host)
-    plan = _Plan(draws, tune, chains, thin, keep_warmup, capacity, _seed_record(seed), host, why)
+    group = chains if workers is None else min(chains, workers.chains_per_task)
+    plan = _Plan(
+        draws, tune, chains, thin, keep_warmup, capacity, _seed_record(seed), host, why, chain_method, interleave, group
+    )
     disk = None if store is None else _new_store(store, kernel, chosen, key, states, plan)
     reporter = make_reporter(progress)
-    run = Run(kernel, states, key, capacity=capacity, chunk=chunk, reporter=reporter, store=disk, host=host)
-    return _finished(run, plan, chosen, until, began)
+    with _movement(workers, plan) as move:
+        run = Run(
+            kernel, states, key, capacity=capacity, chunk=chunk, reporter=reporter, store=disk, host=host,
+            method=chain_method, interleave=interleave, move=move,
+        )  # fmt: skip
+        return _finished(run, plan, chosen, until, began)
 
 
 def resume(
@@ -172,6 +219,7 @@ def resume(
     until: Until | None = None,
     progress: bool = True,
     chunk: int | None = None,
+    executor: Executor | Callable[[], Executor] | Workers | None = None,
 ) -> Draws:
     """Go on with a run on disk, after a kill, a full disk, Ctrl-C, or for more draws.
 
@@ -188,11 +236,14 @@ def resume(
         As it was given to :func:`sample`.
     until, progress, chunk
         As in :func:`sample`.
+    executor
+        As in :func:`sample`; it need not be the one that the run began with, nor be there at all.
 
     Returns
     -------
     Draws
-        The same, bit for bit, as those of a run that was left alone.
+        The same, bit for bit, as those of a run that was left alone; for which an executor has to take as many chains a
+        task as the one before.
 
     Raises
     ------
@@ -204,6 +255,7 @@ def resume(
     _check_until(until, kernel)
     if not isinstance(store, str | os.PathLike) or store == "":
         raise TypeError(f"store is the name of a folder; got {store!r}")
+    workers = as_workers(executor)
     began = time.monotonic()
     disk = RunStore.open(store)
     header = disk.header
@@ -221,6 +273,8 @@ def resume(
             raise ValueError(f"the store has {disk.progress['draws']} draws already; got draws={draws}")
         plan = dataclasses.replace(plan, draws=draws)
         header["plan"] = dataclasses.asdict(plan)
+    if workers is not None:
+        plan = dataclasses.replace(plan, group=min(plan.chains, workers.chains_per_task))
     kernel = _with_strong_leaves(kernel)
     key = jax.random.wrap_key_data(jnp.asarray(header["key"], jnp.uint32), impl=header["key_impl"])
     arrays = disk.checkpoint()
@@ -237,19 +291,23 @@ def resume(
     stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((plan.chains, *leaf.shape), leaf.dtype), one)  # type: ignore[no-untyped-call]
     states = disk.restored("states", stacked, arrays)
     changes = {name.rpartition("/")[2]: value for name, value in arrays.items() if name.startswith("kernel/")}
-    run = Run(
-        with_changed_leaves(kernel, changes),
-        states,
-        key,
-        capacity=plan.capacity,
-        chunk=None if chunk is None else inputs.static_count("chunk", chunk),
-        reporter=make_reporter(progress),
-        store=disk,
-        given=kernel,
-        host=plan.host,
-    )
-    run.warmup_counts = dict(disk.progress.get("warmup_counts", {}))
-    return _finished(run, plan, chosen, until, began)
+    with _movement(workers, plan) as move:
+        run = Run(
+            with_changed_leaves(kernel, changes),
+            states,
+            key,
+            capacity=plan.capacity,
+            chunk=None if chunk is None else inputs.static_count("chunk", chunk),
+            reporter=make_reporter(progress),
+            store=disk,
+            given=kernel,
+            host=plan.host,
+            method=plan.chain_method,
+            interleave=plan.interleave,
+            move=move,
+        )
+        run.warmup_counts = dict(disk.progress.get("warmup_counts", {}))
+        return _finished(run, plan, chosen, until, began)
 
 
 # --- the course of a run ----------------------------------------------------------------------------------------------
@@ -268,6 +326,22 @@ class _Plan:
     seed: int | list[int]
     host: Host
     host_reason: str
+    chain_method: ChainMethod = "vectorized"
+    interleave: bool = False
+    group: int | None = None  # chains that are run together: the draws of one run are made alike
+
+
+@contextlib.contextmanager
+def _movement(workers: Workers | None, plan: _Plan) -> Iterator[Advance]:
+    """Give what makes the draws, and shut down what it has started."""
+    if workers is None:
+        yield advance if plan.group in (None, plan.chains) else in_groups(plan.group or plan.chains)
+        return
+    distributor = Distributor(workers)
+    try:
+        yield distributor.advance
+    finally:
+        distributor.close()
 
 
 def _finished(run: Run, plan: _Plan, tuner: Tuner | None, until: Until | None, began: float) -> Draws:

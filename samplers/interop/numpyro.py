@@ -17,6 +17,7 @@ from numpyro.util import identity, is_prng_key
 from ergodica.samplers import inputs
 from ergodica.samplers.chunks import strong
 from ergodica.samplers.claim import Space
+from ergodica.samplers.interop.numpyro_gibbs import Gibbs, ModelGibbs
 from ergodica.samplers.kernel import Kernel, zeros_of_info
 from ergodica.samplers.tuning.choice import choose_tuner
 from ergodica.samplers.tuning.tuner import Tuner
@@ -90,7 +91,8 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
     Parameters
     ----------
     kernel
-        A kernel on real positions that takes its target as a log density.
+        A kernel on real positions that takes its target as a log density; or a
+        :class:`~ergodica.samplers.interop.numpyro_gibbs.Gibbs`, which takes discrete sites too and needs a model.
     model
         A NumPyro model.
     potential_fn
@@ -130,13 +132,13 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
 
     def __init__(
         self,
-        kernel: Kernel[Any, Any],
+        kernel: Kernel[Any, Any] | Gibbs,
         model: Callable[..., Any] | None = None,
         potential_fn: Callable[[PyTree], Array] | None = None,
         tuner: Tuner | Literal["auto"] | None = "auto",
     ) -> None:
         _check(kernel, model, potential_fn, tuner)
-        self._kernel = kernel
+        self._given = kernel
         self._model = model
         self._potential_fn = potential_fn
         self._tuner = tuner
@@ -144,6 +146,7 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
 
     def _reset(self) -> None:
         """Forget what `init` makes of the model."""
+        self._gibbs: ModelGibbs | None = None
         self._make_potential: Callable[..., Any] | None = None
         self._postprocess: Callable[..., Any] | None = None
         self._transforms: dict[str, Any] | None = None
@@ -152,7 +155,7 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
         self._sample_fn: Callable[..., Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("_kernel", "_model", "_potential_fn", "_tuner")
+        kept = ("_given", "_model", "_potential_fn", "_tuner")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -160,9 +163,18 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
         self._reset()
 
     @property
-    def kernel(self) -> Kernel[Any, Any]:
+    def kernel(self) -> Kernel[Any, Any] | Gibbs:
         """The kernel, with the parameters that it was given."""
-        return self._kernel
+        return self._given
+
+    @property
+    def _kernel(self) -> Any:
+        """The kernel; that of a Gibbs sampler is known only once the model is."""
+        if not isinstance(self._given, Gibbs):
+            return self._given
+        if self._gibbs is None:
+            raise RuntimeError("this NumPyroKernel knows its model only after init; call it first")
+        return self._gibbs.kernel
 
     @property
     def model(self) -> Callable[..., Any] | None:
@@ -172,7 +184,8 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
     @property
     def is_ensemble_kernel(self) -> bool:
         """Whether the kernel moves a population."""
-        return self._kernel.claim.population
+        # The blocks of a Gibbs sampler do not move populations.
+        return not isinstance(self._given, Gibbs) and self._given.claim.population
 
     def get_diagnostics_str(self, state: NumPyroState) -> str:
         """Return what the progress bar shows."""
@@ -185,6 +198,10 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
 
     def _bound(self, params: Any, args: Any, kwargs: Any) -> Any:
         """Give the kernel the target that these arguments of the model determine."""
+        if isinstance(self._given, Gibbs):
+            if self._gibbs is None:
+                raise RuntimeError("this NumPyroKernel knows its model only after init; call it first")
+            return self._gibbs.placed(params, args, kwargs or {})
         potential = self._potential_fn
         if self._model is not None:
             if self._make_potential is None:
@@ -196,6 +213,8 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
 
     def _read_model(self, key: PRNGKeyArray, init_params: PyTree | None, args: Any, kwargs: dict[str, Any]) -> PyTree:
         """Trace the model, and return unconstrained starts."""
+        if isinstance(self._given, Gibbs):
+            return self._read_gibbs(key, init_params, args, kwargs)
         info = initialize_model(
             key,
             self._model,
@@ -225,6 +244,24 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
         # Gibbs hands constrained values to blocks that are not NumPyro's own.
         return transform_fn(self._transforms, init_params, invert=True)
 
+    def _read_gibbs(self, key: PRNGKeyArray, init_params: PyTree | None, args: Any, kwargs: dict[str, Any]) -> PyTree:
+        """Make the sampler of the model, and return starts: unconstrained, and values of discrete sites."""
+        given: Any = self._given
+        gibbs: ModelGibbs = given.for_model(self._model, *args, **kwargs)
+        self._gibbs = gibbs
+        terms = gibbs.graph.terms
+
+        def constrain(*args: Any, **kwargs: Any) -> Callable[[PyTree], PyTree]:
+            return partial(terms.constrain, held=terms.with_arguments(args, kwargs))
+
+        self._postprocess = constrain
+        if init_params is not None:
+            missing = set(terms.sites) - set(init_params)
+            if missing:
+                raise ValueError(f"init_params misses {', '.join(sorted(missing))}; a start has a value for every site")
+            return {name: jnp.asarray(init_params[name]).astype(shape.dtype) for name, shape in terms.prototype.items()}
+        return gibbs.start(_typed(key)) if is_prng_key(key) else jax.vmap(gibbs.start)(jax.vmap(_typed)(key))
+
     # --- what MCMC calls ----------------------------------------------------------------------------------------------
 
     def init(
@@ -237,12 +274,12 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
     ) -> NumPyroState:
         """Return the state of a chain, or of a batch of them if ``rng_key`` is a batch of keys."""
         batched = not is_prng_key(rng_key)
-        population = self._kernel.claim.population
+        population = self.is_ensemble_kernel
         kwargs = {} if model_kwargs is None else model_kwargs
         if self._model is not None:
             if population and not batched:
                 raise ValueError(
-                    f"{type(self._kernel).__name__} moves a population; run it with chain_method='vectorized' and "
+                    f"{type(self._given).__name__} moves a population; run it with chain_method='vectorized' and "
                     "num_chains set to the number of walkers, at least 2"
                 )
             model_key = _folded(rng_key, MODEL_KEY)
@@ -264,7 +301,10 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
         self, position: PyTree, rng_key: PRNGKeyArray, *, num_warmup: int, args: Any, kwargs: Any
     ) -> NumPyroState:
         has_own = self._model is None and self._potential_fn is None
-        params = jax.tree.map(strong, self._kernel if has_own else self._kernel.unbound())
+        if self._gibbs is not None:
+            params = jax.tree.map(strong, self._gibbs.stripped())
+        else:
+            params = jax.tree.map(strong, self._kernel if has_own else self._kernel.unbound())
         kernel = self._bound(params, args, kwargs)
         key = _typed(_folded(rng_key, INIT_KEY))
         inner = jax.tree.map(strong, kernel.init(position, key=key))
@@ -281,7 +321,7 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
 
     def _shaped(self, info: Any, inner: Any) -> Any:
         """Give scalars of a population's info an axis of walkers, since MCMC takes one for granted."""
-        if not self._kernel.claim.population:
+        if not self.is_ensemble_kernel:
             return info
         walkers = jax.tree.leaves(inner.position)[0].shape[0]
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (walkers,)) if leaf.ndim == 0 else leaf, info)
@@ -334,7 +374,12 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
         """Return the same kernel for ``wrapper(model)``."""
         if self._model is None:
             raise ValueError("this NumPyroKernel has no model to wrap; construct it with model=")
-        return NumPyroKernel(self._kernel, wrapper(self._model), tuner=self._tuner)
+        if isinstance(self._given, Gibbs):
+            raise ValueError(
+                "a Gibbs of ergodica updates all sites of its model, so that it cannot be a block of another Gibbs; "
+                "name the other blocks in it, or use one of its kernels as the block: NumPyroKernel(kernel, model)"
+            )
+        return NumPyroKernel(self._given, wrapper(self._model), tuner=self._tuner)
 
     def postprocess_fn(self, model_args: Any, model_kwargs: Any) -> Callable[[PyTree], PyTree]:
         """Return the map from unconstrained positions to sites, ``deterministic`` ones included."""
@@ -351,6 +396,11 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
 
 
 def _check(kernel: Any, model: Any, potential_fn: Any, tuner: Any) -> None:
+    if isinstance(kernel, Gibbs):
+        if model is None or potential_fn is not None:
+            raise ValueError("a Gibbs needs a model, and no potential_fn: NumPyroKernel(Gibbs({...}), model)")
+        _check_tuner(tuner)
+        return
     if not isinstance(kernel, Kernel):
         raise TypeError(
             f"NumPyroKernel takes a kernel of this library, such as RandomWalk(1.0); got {type(kernel).__name__}"
@@ -373,6 +423,10 @@ def _check(kernel: Any, model: Any, potential_fn: Any, tuner: Any) -> None:
         raise ValueError("give either a model or a potential_fn, not both")
     if model is None and potential_fn is None and getattr(kernel, "logdensity", None) is None:
         raise ValueError(f"there is nothing to sample: give a model, a potential_fn, or a {name} with a logdensity")
+    _check_tuner(tuner)
+
+
+def _check_tuner(tuner: Any) -> None:
     if not (tuner is None or isinstance(tuner, Tuner) or (isinstance(tuner, str) and tuner == "auto")):
         raise TypeError(f'tuner is "auto", None or a Tuner; got {tuner!r}')
 
