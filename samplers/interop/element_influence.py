@@ -25,6 +25,7 @@ from ergodica.samplers.interop.primitive_kinds import (
     REDUCTIONS,
     broadcast_entries,
 )
+from ergodica.samplers.scan_layout import scan_layout
 
 __all__ = ["EVERYTHING", "Influence", "element_influence"]
 
@@ -338,7 +339,7 @@ class _Interpreter:
         body, length = params["jaxpr"], params["length"]
         if length * max(len(body.jaxpr.eqns), 1) > MOST_EQUATIONS:
             return None
-        consts, carried = params["num_consts"], params["num_carry"]
+        consts, carried = scan_layout(params)
         carry = list(given[consts : consts + carried])
         rows: list[list[_Entry]] = []
         for turn in reversed(range(length)) if params["reverse"] else range(length):

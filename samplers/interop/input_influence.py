@@ -5,6 +5,8 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from ergodica.samplers.scan_layout import scan_layout
+
 __all__ = ["called", "input_influence"]
 
 
@@ -42,7 +44,7 @@ def input_influence(jaxpr: Jaxpr, inputs: Sequence[frozenset[Any]]) -> list[froz
 
 def _scan_labels(equation: Any, given: list[frozenset[Any]]) -> list[frozenset[Any]]:
     """Go around the loop until the carried labels no longer grow."""
-    consts, carried = equation.params["num_consts"], equation.params["num_carry"]
+    consts, carried = scan_layout(equation.params)
     body = equation.params["jaxpr"].jaxpr
     carry = given[consts : consts + carried]
     while True:

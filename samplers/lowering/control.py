@@ -10,6 +10,7 @@ from ergodica.samplers.lowering.emitter import Emitter
 from ergodica.samplers.lowering.program import Atom, Equation, Program
 from ergodica.samplers.lowering.rules import general, view
 from ergodica.samplers.lowering.values import Scalar, Splat, Value, View, memory_type
+from ergodica.samplers.scan_layout import scan_layout
 
 __all__ = ["Slots", "carry_slots", "counted_loop"]
 
@@ -193,10 +194,7 @@ def scan(emitter: Emitter, equation: Equation, *operands: Value) -> list[Value]:
     params = equation.params
     body: Program = params["jaxpr"]
     length, backwards = params["length"], params["reverse"]
-    if "num_consts" in params:
-        num_consts, num_carry = params["num_consts"], params["num_carry"]
-    else:  # from JAX 0.12 on the operands are described by a tree: constants, carry, sequences
-        num_consts, num_carry = (len(part) for part in params["ft_in"].unpack()[:2])
+    num_consts, num_carry = scan_layout(params)
     consts = _constants(operands[:num_consts])
     sequences = _constants(operands[num_consts + num_carry :])
     stacked = [emitter.allocate(out.shape, out.dtype) for out in equation.outputs[num_carry:]]
