@@ -1,0 +1,6 @@
+"""Lets tests import what lies beside the pages of the gallery."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
