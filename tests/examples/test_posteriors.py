@@ -271,7 +271,10 @@ def value_and_gradient(model, data, starts):
     return jax.value_and_grad(density)(unconstrained(model, data, starts))
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+SOME = [pytest.param(name, marks=() if i % 5 == 0 else pytest.mark.slow) for i, name in enumerate(POSTERIORS)]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_value_and_gradient_are_finite_at_a_start(name):
     posterior = POSTERIORS[name]
     value, gradient = value_and_gradient(posterior.model, posterior.data, posterior.starts)

@@ -30,6 +30,7 @@ ALGORITHMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_draws_are_those_of_blackjax(name):
     algorithm, parameters = ALGORITHMS[name]

@@ -60,6 +60,7 @@ def test_warm_up_is_found_once_and_kept(nuts):
     assert nuts.claim.is_exact
 
 
+@pytest.mark.slow
 def test_it_is_sampled_on_both_hosts_and_constrained(nuts):
     draws = ergodica.sample(nuts, nuts.start, **OPTIONS)
     compiled = ergodica.sample(nuts, nuts.start, host="numba", **OPTIONS)

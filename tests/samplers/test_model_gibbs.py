@@ -410,6 +410,7 @@ def test_the_joint_law_is_kept(wrong):
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_under_our_driver():
     gibbs = Gibbs({"z": "exact", "theta": over_plate(CoordinateSlice(1.0)), ...: RandomWalk(0.5)})
     made = gibbs.for_model(ranked_model, DATA)

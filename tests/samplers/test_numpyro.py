@@ -184,6 +184,7 @@ def test_new_data_with_jit_model_args():
     assert len(traced) - count < count  # the start only
 
 
+@pytest.mark.slow
 def test_populations_are_vectorized_chains():
     run = mcmc(NumPyroKernel(Stretch(), scale_model), num_chains=6, chain_method="vectorized")
     run.run(jax.random.key(0), DATA, extra_fields=("info.acceptance_rate",))
@@ -221,6 +222,7 @@ def blocks(kernel):
     )
 
 
+@pytest.mark.slow
 def test_a_block_of_gibbs_starts_at_constrained_values():
     run = mcmc(blocks(CoordinateSlice(1.0)), warmup=5, samples=5)
     run.run(jax.random.key(0), DATA, init_params={"scale": jnp.asarray(0.02), "mean": jnp.asarray(4.0)})

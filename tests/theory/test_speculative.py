@@ -391,8 +391,8 @@ def test_cost_of_rejection(pair, n):
     assert found.variance == (1 - rate) / rate**2
     assert found.rounds(n) == 1 / (1 - (1 - rate) ** n)
     enough = found.trials(0.99)
-    assert (1 - rate) ** enough <= 0.01 + 1e-12
-    assert enough == 1 or (1 - rate) ** (enough - 1) > 0.01 - 1e-12
+    assert float(1 - rate) ** enough <= 0.01 + 1e-12
+    assert enough == 1 or float(1 - rate) ** (enough - 1) > 0.01 - 1e-12
 
 
 @given(models(2, 2), models(2, 2), st.integers(0, 3))

@@ -16,7 +16,7 @@ from ergodica.validation.certify import certify
 
 def concrete_classes():
     for info in pkgutil.walk_packages(ergodica.samplers.__path__, "ergodica.samplers."):
-        if info.name.startswith("ergodica.samplers.interop."):
+        if info.name.startswith(("ergodica.samplers.interop.", "ergodica.samplers.lowering.")):
             continue  # adapters: the claims are those of what they wrap
         for value in vars(importlib.import_module(info.name)).values():
             if inspect.isclass(value) and issubclass(value, Kernel | AcceptanceRule) and not inspect.isabstract(value):

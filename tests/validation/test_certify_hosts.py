@@ -29,6 +29,7 @@ def test_a_host_that_makes_other_moves_is_caught(monkeypatch):
     assert "lead elsewhere" in report.failures[0].details
 
 
+@pytest.mark.slow
 def test_a_host_with_another_law_is_caught(monkeypatch):
     class Shifted(OnCompiledHost):
         def step(self, key, state):
@@ -40,6 +41,7 @@ def test_a_host_with_another_law_is_caught(monkeypatch):
     assert not report.passed
 
 
+@pytest.mark.slow
 def test_what_makes_no_steps_is_left_out():
     report = certify("spechub", host="numba")
     assert report.evidence == ()

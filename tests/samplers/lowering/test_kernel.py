@@ -58,6 +58,7 @@ def test_it_is_tuned_bound_and_composed():
     assert both.step(KEY, both.init(jnp.ones(2)))[0].position.shape == (2,)
 
 
+@pytest.mark.slow
 def test_it_runs_under_numpyro():
     def model(y):
         scale = numpyro.sample("scale", dist.HalfNormal(1.0))
