@@ -108,6 +108,7 @@ def test_draws_of_slice_samplers_are_the_same(kernel):
     same(*pairs(kernel, jnp.ones(3)))
 
 
+@pytest.mark.slow
 def test_through_the_front_door(tmp_path):
     kernel = ergodica.HitAndRunSlice(1.0, logdensity=TARGET)
     options = {"draws": 20, "tune": 10, "chains": CHAINS, "seed": 2, "progress": False, "thin": 2}

@@ -33,7 +33,7 @@ def same(one, other, rtol=1e-10):
     jax.tree.map(compare, one, other)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
 def test_steps_and_runs_are_those_of_xla(dtype):
     kernel = walk(dtype)
     ours, state = OnCompiledHost(kernel), kernel.init(jnp.ones(2, dtype))
