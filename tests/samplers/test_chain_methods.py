@@ -86,6 +86,7 @@ print("agree")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_share_an_odd_number_of_chains():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, env=environment, check=False)

@@ -55,6 +55,7 @@ def test_golden_rows():
         np.testing.assert_allclose(law.vector(5), expected[2], atol=6e-9)
 
 
+@pytest.mark.slow
 def test_base_chain_and_the_scale_of_mu():
     for scale in (1.0, 20.0):
         base = BaseChain.metropolis_hastings(EDGES, scale * MU)
