@@ -1,51 +1,25 @@
 """BlackJAX's algorithms as kernels of this library, and kernels of this library as BlackJAX's algorithms."""
 
 import inspect
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs
 from ergodica.samplers.claim import Claim, Exactness, Space
 from ergodica.samplers.density import LogDensity, optional_logdensity
+from ergodica.samplers.interop.algorithm_info import AlgorithmInfo
 from ergodica.samplers.kernel import Kernel
 
-__all__ = ["BlackJAXInfo", "BlackJAXKernel", "to_blackjax"]
+__all__ = ["BlackJAXKernel", "to_blackjax"]
 
 REAL = frozenset({Space.REAL})
 SOURCE = "Cabezas, Corenflos, Lao and Louf 2024, BlackJAX, arXiv:2402.10797"
-
-
-class BlackJAXInfo(NamedTuple):
-    """What a step reports, under the names of the ArviZ schema; ``None`` for what the algorithm does not report.
-
-    Parameters
-    ----------
-    acceptance_rate
-        Acceptance probability, or its mean along the trajectory.
-    is_accepted
-        Whether the proposal was taken.
-    diverging
-        Whether the trajectory has diverged.
-    n_steps
-        Steps of the integrator.
-    energy
-        Energy of the new state.
-    num_grad_evals
-        Evaluations of the log density with its gradient, where each step of the integrator makes one.
-    """
-
-    acceptance_rate: Float[Array, ""] | None
-    is_accepted: Bool[Array, ""] | None
-    diverging: Bool[Array, ""] | None
-    n_steps: Int[Array, ""] | None
-    energy: Float[Array, ""] | None
-    num_grad_evals: Int[Array, ""] | None
 
 
 class BlackJAXKernel(Kernel[Any, Any]):
@@ -147,13 +121,13 @@ class BlackJAXKernel(Kernel[Any, Any]):
         cached = [name for name in ("logdensity", "logdensity_grad") if hasattr(state, name)]
         return state._replace(**{name: getattr(fresh, name) for name in cached})
 
-    def step(self, key: PRNGKeyArray, state: Any) -> tuple[Any, BlackJAXInfo]:
+    def step(self, key: PRNGKeyArray, state: Any) -> tuple[Any, AlgorithmInfo]:
         """Make a step of the algorithm."""
         kernel = self.algorithm.build_kernel(**dict(self.build))
         state, info = kernel(key, state, self._target(), **self.parameters, **dict(self.settings))
         steps = getattr(info, "num_integration_steps", None)
         steps = None if steps is None else jnp.asarray(steps, jnp.int32)
-        return state, BlackJAXInfo(
+        return state, AlgorithmInfo(
             getattr(info, "acceptance_rate", None),
             getattr(info, "is_accepted", None),
             getattr(info, "is_divergent", None),

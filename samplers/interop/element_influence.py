@@ -61,7 +61,7 @@ class _Entry:
                 computed = self._value()
             out = None if computed is None else np.asarray(computed)
         except (jax.errors.JAXTypeError, TypeError, NotImplementedError):
-            out = None
+            out = None  # taken for unknown: more influence than there is, never less
         self._value = (lambda: out) if out is not None else None
         return out
 

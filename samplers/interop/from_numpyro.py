@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 from numpyro.infer import HMC, MCMC, NUTS, BarkerMH
 from numpyro.infer.mcmc import MCMCKernel
 
 from ergodica.samplers import inputs
 from ergodica.samplers.claim import Claim, Exactness, Space
 from ergodica.samplers.held import Held, hold
+from ergodica.samplers.interop.algorithm_info import AlgorithmInfo
 from ergodica.samplers.kernel import Kernel
 
-__all__ = ["FromNumPyro", "FromNumPyroInfo", "FromNumPyroState", "from_numpyro"]
+__all__ = ["FromNumPyro", "FromNumPyroState", "from_numpyro"]
 
 EXACT = (HMC, NUTS, BarkerMH)
 SOURCE = "Phan, Pradhan and Jankowiak 2019, NumPyro, arXiv:1912.11554"
@@ -35,30 +36,6 @@ class FromNumPyroState(NamedTuple):
 
     position: PyTree
     rest: Any
-
-
-class FromNumPyroInfo(NamedTuple):
-    """What a step reports, under the names of the ArviZ schema; ``None`` for what the kernel does not report.
-
-    Parameters
-    ----------
-    acceptance_rate
-        Acceptance probability, or its mean along the trajectory.
-    diverging
-        Whether the trajectory has diverged.
-    n_steps
-        Steps of the integrator.
-    energy
-        Energy of the new state.
-    num_grad_evals
-        Evaluations of the density with its gradient.
-    """
-
-    acceptance_rate: Float[Array, ""] | None
-    diverging: Bool[Array, ""] | None
-    n_steps: Int[Array, ""] | None
-    energy: Float[Array, ""] | None
-    num_grad_evals: Int[Array, ""] | None
 
 
 class FromNumPyro(Kernel[FromNumPyroState, Any]):
@@ -86,6 +63,7 @@ class FromNumPyro(Kernel[FromNumPyroState, Any]):
     like: Held
     algorithm: MCMCKernel = eqx.field(static=True)
     stated: Claim = eqx.field(static=True)
+    shapes: Any = eqx.field(static=True)
 
     def __init__(self, algorithm: MCMCKernel, data: Held, like: Any, claim: Claim) -> None:
         self.algorithm = algorithm
@@ -94,6 +72,7 @@ class FromNumPyro(Kernel[FromNumPyroState, Any]):
         self.adaptation = None if adaptation is None else _with_keys(adaptation, None)
         self.like = hold(_without(like, algorithm.sample_field))
         self.stated = claim
+        self.shapes = _shapes(getattr(like, algorithm.sample_field))
 
     @property
     def claim(self) -> Claim:
@@ -118,6 +97,8 @@ class FromNumPyro(Kernel[FromNumPyroState, Any]):
         """Start at unconstrained parameters of positive density."""
         del key
         position = jax.tree.map(jnp.asarray, position)
+        if _shapes(position) != self.shapes:
+            raise ValueError(f"a position has the structure and shapes {self.shapes}; got {_shapes(position)}")
         state = self.refresh(FromNumPyroState(position, _without(self.like.get(), self.algorithm.sample_field)))
         energy = getattr(state.rest, "potential_energy", None)
         if energy is not None and inputs.is_concrete(energy) and not jnp.isfinite(energy):
@@ -133,14 +114,15 @@ class FromNumPyro(Kernel[FromNumPyroState, Any]):
             whole = copy.copy(self.algorithm).init(jax.random.key(0), 0, state.position, args, kwargs)
         return FromNumPyroState(state.position, _without(whole, self.algorithm.sample_field))
 
-    def step(self, key: PRNGKeyArray, state: FromNumPyroState) -> tuple[FromNumPyroState, FromNumPyroInfo]:
+    def step(self, key: PRNGKeyArray, state: FromNumPyroState) -> tuple[FromNumPyroState, AlgorithmInfo]:
         """Make a step of NumPyro's kernel."""
         args, kwargs = self.data.get()
         whole = self.algorithm.sample(self._whole(key, state), args, kwargs)
         field = self.algorithm.sample_field
         steps = getattr(whole, "num_steps", None)
-        return FromNumPyroState(getattr(whole, field), _without(whole, field)), FromNumPyroInfo(
+        return FromNumPyroState(getattr(whole, field), _without(whole, field)), AlgorithmInfo(
             getattr(whole, "accept_prob", None),
+            None,
             getattr(whole, "diverging", None),
             steps,
             getattr(whole, "energy", None),
@@ -237,6 +219,11 @@ def from_numpyro(
     if num_warmup and hasattr(like, "adapt_state"):
         like = like._replace(adapt_state=warmed.adapt_state)
     return FromNumPyro(algorithm, data, like, claim)
+
+
+def _shapes(position: PyTree) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(position)
+    return structure, tuple(jnp.shape(leaf) for leaf in leaves)
 
 
 def _without(state: Any, field: str) -> Any:

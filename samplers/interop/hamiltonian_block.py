@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers.claim import Claim
 from ergodica.samplers.density import LogDensity, optional_logdensity
-from ergodica.samplers.interop.blackjax import BlackJAXInfo, BlackJAXKernel
+from ergodica.samplers.interop.algorithm_info import AlgorithmInfo
+from ergodica.samplers.interop.blackjax import BlackJAXKernel
 from ergodica.samplers.kernel import Kernel
 from ergodica.samplers.moments import factor
 from ergodica.samplers.tuning.leaves import in_dtype_of, put
@@ -80,7 +81,7 @@ class HamiltonianBlock(Kernel[Any, Any]):
         """Recompute the density and its gradient."""
         return self._kernel().refresh(state)
 
-    def step(self, key: PRNGKeyArray, state: Any) -> tuple[Any, BlackJAXInfo]:
+    def step(self, key: PRNGKeyArray, state: Any) -> tuple[Any, AlgorithmInfo]:
         """Make a step of the algorithm."""
         return self._kernel().step(key, state)
 

@@ -104,6 +104,9 @@ def test_bad_input(nuts):
         from_numpyro(HMC(potential_fn=potential))
     with pytest.raises(ValueError, match="num_warmup has to be at least 0"):
         from_numpyro(NUTS(model), num_warmup=-1)
+    for wrong in ({"other": jnp.zeros(())}, {"scale": jnp.zeros(2)}, jnp.zeros(1)):
+        with pytest.raises(ValueError, match="a position has the structure and shapes"):
+            nuts.init(wrong)
     with pytest.raises(TypeError, match="nothing to bind"):
         nuts.bind(potential)
     stated = Claim(Exactness.HEURISTIC, "anneals")
