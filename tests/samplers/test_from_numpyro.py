@@ -13,6 +13,8 @@ from numpyro.infer import AIES, HMC, NUTS, SA, BarkerMH
 import ergodica
 from ergodica.samplers.claim import Claim, Exactness
 from ergodica.samplers.interop.from_numpyro import from_numpyro
+from ergodica.validation.stationary_start import stationary_start_check
+from ergodica.validation.targets.continuous import standard_normal
 
 SD = jnp.array([1.0, 3.0])
 START = jnp.array([0.5, -1.0])
@@ -89,6 +91,17 @@ def test_means_and_variances_are_right():
     x = np.asarray(draws.position).reshape(-1, 2) / np.asarray(SD)
     assert np.all(np.abs(x.mean(axis=0)) < 6 / np.sqrt(4000))
     assert np.all(np.abs((x**2).mean(axis=0) - 1) < 6 * np.sqrt(2 / 4000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "right"), [(1.0, True), (0.9, False)])
+def test_the_claim_is_checked_from_exact_draws(scale, right):
+    """False alarm at most 1e-6, by the check; a density that is a tenth too narrow has to fail."""
+    target = standard_normal(2)
+    algorithm = HMC(potential_fn=lambda x: -target.logdensity(x / scale), step_size=0.5, trajectory_length=2.0)
+    kernel = from_numpyro(algorithm, start=jnp.zeros(2))
+    check = stationary_start_check(target.name, target, bind=lambda subject, target: subject)
+    assert check.run(kernel, jax.random.key(5)).passed == right
 
 
 def test_bad_input(nuts):
