@@ -1,6 +1,7 @@
 """Draws of a group of chains: what a run asks of this process, or of a worker."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -82,7 +83,9 @@ def advance(
             _one_chain(kernel, part_of(states, c), keys[c], first, count, thin, how.capacity) for c in range(chains)
         ]
         return joined_chains([jax.tree.map(lambda leaf: leaf[None], pair) for pair in pairs])
-    records = []
+    made: deque[tuple[Record, int]] = deque()
+    kept: Record | None = None
+    done = 0
     for begin, number in _pieces(first, count, thin, how.capacity):
         options: dict[str, Any] = {"capacity": how.capacity, "thin": thin, "method": how.method}
         if how.interleave:
@@ -91,11 +94,24 @@ def advance(
             states, record, _ = draw_interleaved(kernel, states, keys, begin, number, **options)
         else:
             states, record = draw_chunk(kernel, states, keys, begin, number, **options)
-        records.append(on_host(record, int(number)))
+        made.append((record, int(number)))
+        if kept is None:
+            kept = jax.tree.map(lambda leaf: np.empty((leaf.shape[1], count, *leaf.shape[2:]), leaf.dtype), record)
+        # XLA makes this piece while the one before is copied.
+        while len(made) > 1 or (made and done + made[0][1] == count):
+            done += _copy(kept, done, *made.popleft())
     if how.method == "parallel":
         # Off the devices, so that it can meet arrays that are on one only.
         states = jax.tree.map(on_one_device, states)
-    return states, _joined_draws(records)
+    assert kept is not None  # count is positive
+    return states, kept
+
+
+def _copy(kept: Record, done: int, record: Record, number: int) -> int:
+    """Put a piece after the draws that are copied; return its length."""
+    for to, leaf in zip(jax.tree.leaves(kept), jax.tree.leaves(record), strict=True):
+        to[:, done : done + number] = np.swapaxes(np.asarray(leaf)[:number], 0, 1)
+    return number
 
 
 def _one_chain(
@@ -131,13 +147,6 @@ def on_host(record: Record, count: int) -> Record:
 def part_of(tree: Any, which: int | slice) -> Any:
     """Return one chain, or some, of a stacked pytree."""
     return jax.tree.map(lambda leaf: leaf[which], tree)
-
-
-def _joined_draws(records: list[Record]) -> Record:
-    if len(records) == 1:
-        return records[0]
-    out: Record = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *records)
-    return out
 
 
 def joined_chains(groups: list[tuple[Any, Record]]) -> tuple[Any, Record]:

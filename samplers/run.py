@@ -26,6 +26,8 @@ CHUNK_SECONDS = 0.5
 WAITING_SECONDS = 2.0
 MIN_CAPACITY, MAX_CAPACITY = 64, 4096
 BUFFER_BYTES = 2**24
+PIECES = 8
+"""Buffers that a chunk may fill: XLA fills one while the one before is copied."""
 
 Ending = Literal["complete", "precise", "interrupted"]
 Host = Literal["jax", "numba"]
@@ -97,7 +99,8 @@ class Run:
         # Where chains are waited for at the end of a chunk, chunks are longer, and so are the draws that they may hold.
         waits = interleave or move is not advance
         self._seconds = WAITING_SECONDS if waits else CHUNK_SECONDS
-        self._longest = max(capacity, _fitting(states)) if move is not advance else capacity
+        fitting = max(capacity, _fitting(states))
+        self._longest = fitting if move is not advance else min(fitting, PIECES * capacity)
         self.warmup_counts: dict[str, int] = {}
 
     @property

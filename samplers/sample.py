@@ -33,7 +33,7 @@ from ergodica.samplers.run import Ending, Host, Run, buffer_capacity, with_chang
 from ergodica.samplers.run_store import RunStore
 from ergodica.samplers.stopping import Until, Watch
 from ergodica.samplers.stored_array import StoreError
-from ergodica.samplers.tuning.choice import choose_tuner, tuned_leaves
+from ergodica.samplers.tuning.choice import choose_tuner, made_tunable, tuned_leaves
 from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = ["resume", "sample"]
@@ -187,6 +187,8 @@ def sample(
             f"{type(kernel).__name__} claims weighted draws, so its info has to have a field log_weight; it has "
             f"{', '.join(getattr(info, '_fields', ()))}"
         )
+    if isinstance(tuner, str) and tune > 0:
+        kernel = _with_strong_leaves(made_tunable(kernel, one))
     chosen = choose_tuner(kernel, one, info) if isinstance(tuner, str) else tuner
 
     _check_until(until, kernel)
@@ -280,6 +282,8 @@ def resume(
     arrays = disk.checkpoint()
     one = _state_like(kernel, header, key)
     _, info = one_step.eval_shape(kernel, key, one)
+    if isinstance(tuner, str) and plan.tune > 0:
+        kernel = _with_strong_leaves(made_tunable(kernel, one))
     chosen = choose_tuner(kernel, one, info) if isinstance(tuner, str) else tuner
     found = _identity(kernel, chosen, key, one)
     for name, meaning in _MEANING.items():

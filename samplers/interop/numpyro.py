@@ -19,7 +19,7 @@ from ergodica.samplers.chunks import strong
 from ergodica.samplers.claim import Space
 from ergodica.samplers.interop.numpyro_gibbs import Gibbs, ModelGibbs
 from ergodica.samplers.kernel import Kernel, zeros_of_info
-from ergodica.samplers.tuning.choice import choose_tuner
+from ergodica.samplers.tuning.choice import choose_tuner, made_tunable
 from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = ["NumPyroKernel", "NumPyroState"]
@@ -308,6 +308,9 @@ class NumPyroKernel(MCMCKernel):  # type: ignore[misc]
         kernel = self._bound(params, args, kwargs)
         key = _typed(_folded(rng_key, INIT_KEY))
         inner = jax.tree.map(strong, kernel.init(position, key=key))
+        if isinstance(self._tuner, str) and num_warmup > 0:
+            params = jax.tree.map(strong, made_tunable(params, inner))
+            kernel = self._bound(params, args, kwargs)
         info = self._shaped(zeros_of_info(kernel, key, inner), inner)
         total = jnp.asarray(num_warmup, jnp.int32)
         tuner = self._tuner_of(params, inner, info)

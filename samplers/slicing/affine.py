@@ -1,4 +1,4 @@
-"""Fixed linear maps that scale and centre: how a slice sampler runs in whitened coordinates."""
+"""Checks of what scales and centres: how a slice sampler runs in whitened coordinates."""
 
 from typing import Any
 
@@ -9,18 +9,19 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ergodica.samplers import inputs
+from ergodica.samplers.linear_scale import LowRankScale, Scale
 
 
-def as_scale(value: inputs.Numbers | None) -> Float[Array, "..."] | None:
-    """Check a scale: a positive number, a vector of them, or a lower triangular matrix with a positive diagonal.
+def as_scale(value: inputs.Numbers | LowRankScale | None) -> Scale | None:
+    """Check a scale: a positive number, a vector of them, a lower triangular matrix with a positive diagonal, or a map.
 
     Raises
     ------
     ValueError
         If it is none of these.
     """
-    if value is None:
-        return None
+    if value is None or isinstance(value, LowRankScale):
+        return value
     array = inputs.real_parameter("scale", value, ndim=None)
     if array.ndim > 2 or (array.ndim == 2 and array.shape[0] != array.shape[1]):
         raise ValueError(
@@ -39,7 +40,7 @@ def as_scale(value: inputs.Numbers | None) -> Float[Array, "..."] | None:
     return array
 
 
-def check_scale(scale: Float[Array, "..."] | None, dimension: int, kernel: str) -> None:
+def check_scale(scale: Scale | None, dimension: int, kernel: str) -> None:
     """Check that a scale fits a position with so many entries.
 
     Raises
@@ -47,26 +48,10 @@ def check_scale(scale: Float[Array, "..."] | None, dimension: int, kernel: str) 
     ValueError
         If it does not.
     """
+    if isinstance(scale, LowRankScale):
+        scale = scale.deviations
     if scale is not None and scale.ndim > 0 and scale.shape[0] != dimension:
         raise ValueError(f"the position of this {kernel} has {dimension} entries, but scale has shape {scale.shape}")
-
-
-def scaled(scale: Float[Array, "..."] | None, vector: Float[Array, " d"]) -> Float[Array, " d"]:
-    """Return ``L z``."""
-    if scale is None:
-        return vector
-    factor = scale.astype(vector.dtype)
-    return factor @ vector if factor.ndim == 2 else factor * vector
-
-
-def unscaled(scale: Float[Array, "..."] | None, vector: Float[Array, " d"]) -> Float[Array, " d"]:
-    """Return ``L^{-1} y``."""
-    if scale is None:
-        return vector
-    factor = scale.astype(vector.dtype)
-    if factor.ndim == 2:
-        return jax.scipy.linalg.solve_triangular(factor, vector, lower=True)
-    return vector / factor
 
 
 def as_coordinates(name: str, value: PyTree, *, above: float | None = None) -> PyTree:

@@ -1,8 +1,10 @@
 """Gibbsian polar slice sampling."""
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
@@ -11,8 +13,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ergodica.samplers import inputs, random
 from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
-from ergodica.samplers.kernel import Claim, Exactness, Kernel, Space
-from ergodica.samplers.slicing.affine import as_coordinates, as_scale, check_scale, flat_like, scaled, unscaled
+from ergodica.samplers.kernel import Claim, Exactness, Kernel, Space, replace
+from ergodica.samplers.linear_scale import LowRankScale, Scale, scaled, unscaled
+from ergodica.samplers.slicing.affine import as_coordinates, as_scale, check_scale, flat_like
 from ergodica.samplers.slicing.turns import materialised, take_turns
 from ergodica.samplers.slicing.univariate import Search, SliceInfo, SteppingOut, select
 
@@ -63,9 +66,11 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         ``jax.flatten_util.ravel_pytree(position)``, or a pytree like the position. The sampler is not invariant under
         shifts and linear maps: put the centre near the mean or the mode.
     scale
-        ``L`` in ``x = center + L y``, where ``y`` is what is sampled: ``None`` for the identity, a number, a vector, or
-        a lower triangular matrix (a Cholesky factor of the covariance). Centre and scale have to be fixed before the
-        run, or come from other chains; after changing them call :meth:`refresh`.
+        ``L`` in ``x = center + L y``, where ``y`` is what is sampled: ``None`` for the identity, a number, a vector, a
+        lower triangular matrix (a Cholesky factor of the covariance), or a
+        :class:`~ergodica.samplers.linear_scale.LowRankScale`. Centre and scale have to be fixed before the run, or come from
+        other chains; after changing them call :meth:`refresh`. Automatic tuning learns both, and takes ``None`` for
+        zeros and ones.
     direction
         ``"geodesic"`` moves along a great circle. ``"uniform"`` draws from the whole slice of directions: uniform
         directions are proposed until one lies in it. That decorrelates at once where the slice is a good part of the
@@ -111,7 +116,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
 
     width: Float[Array, ""]
     center: PyTree
-    scale: Float[Array, "..."] | None
+    scale: Scale | None
     direction: Literal["geodesic", "uniform"] = eqx.field(static=True)
     order: Literal["direction_first", "radius_first", "palindromic", "random"] = eqx.field(static=True)
     separate_thresholds: bool = eqx.field(static=True)
@@ -124,7 +129,7 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
         width: ArrayLike = 3.0,
         *,
         center: PyTree = None,
-        scale: inputs.Numbers | None = None,
+        scale: inputs.Numbers | LowRankScale | None = None,
         direction: Literal["geodesic", "uniform"] = "geodesic",
         order: Literal["direction_first", "radius_first", "palindromic", "random"] = "direction_first",
         separate_thresholds: bool = False,
@@ -160,6 +165,16 @@ class GibbsianPolarSlice(Kernel[PolarState, SliceInfo]):
             source="Schär, Habeck, Rudolf 2023, arXiv:2302.03945",
             reversible=self.order in ("palindromic", "random"),
             spaces=frozenset({Space.REAL}),
+        )
+
+    def tunable(self, position: PyTree) -> "GibbsianPolarSlice":
+        """Return the same sampler with zeros and ones where centre and scale are ``None``, so that they can be learnt."""
+        leaves = jax.tree.leaves(position)
+        dim, dtype = sum(math.prod(leaf.shape) for leaf in leaves), jnp.result_type(*leaves)
+        return replace(
+            self,
+            center=jnp.zeros(dim, dtype) if self.center is None else self.center,
+            scale=jnp.ones(dim, dtype) if self.scale is None else self.scale,
         )
 
     def init(self, position: PyTree, *, key: PRNGKeyArray | None = None) -> PolarState:
@@ -379,7 +394,7 @@ class _OnSphere(NamedTuple):
     key: PRNGKeyArray
     first: Float[Array, " d"]
     start: Float[Array, " d"]
-    scale: Float[Array, "..."] | None
+    scale: Scale | None
 
     def proposal(self, search: Search, count: Int[Array, ""]) -> Float[Array, " d"]:
         """Return the heading to ask about: the one given, or a fresh one for each evaluation."""

@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree
 from ergodica.samplers import inputs, random
 from ergodica.samplers.density import LogDensity, evaluate, optional_logdensity
 from ergodica.samplers.kernel import Claim, DensityState, Exactness, Kernel, Space
-from ergodica.samplers.slicing.affine import as_scale, check_scale, scaled
+from ergodica.samplers.linear_scale import LowRankScale, Scale, scaled
+from ergodica.samplers.slicing.affine import as_scale, check_scale
 from ergodica.samplers.slicing.turns import materialised
 from ergodica.samplers.slicing.univariate import Method, SliceInfo, choose_method, update_along_line
 
@@ -26,8 +27,10 @@ class HitAndRunSlice(Kernel[DensityState, SliceInfo]):
         standard deviation along a line is a good choice.
     scale
         ``None`` for a direction uniform on the sphere. Otherwise the direction is normal with covariance ``L L^T``:
-        ``L`` is a number, a vector with an entry per coordinate, or a lower triangular matrix, in the order of
-        ``jax.flatten_util.ravel_pytree(position)``. It has to be fixed before the run, or come from other chains.
+        ``L`` is a number, a vector with an entry per coordinate, a lower triangular matrix, or a
+        :class:`~ergodica.samplers.linear_scale.LowRankScale`, in the order of
+        ``jax.flatten_util.ravel_pytree(position)``. It has to be fixed before the run, or come from other chains;
+        automatic tuning learns it if it is given.
     method, max_steps, max_doublings, max_shrink
         As in :class:`ergodica.samplers.slicing.coordinate.CoordinateSlice`.
     logdensity
@@ -50,7 +53,7 @@ class HitAndRunSlice(Kernel[DensityState, SliceInfo]):
     """
 
     width: Float[Array, ""]
-    scale: Float[Array, "..."] | None
+    scale: Scale | None
     method: Literal["stepping_out", "doubling"] = eqx.field(static=True)
     max_steps: int | None = eqx.field(static=True)
     max_doublings: int = eqx.field(static=True)
@@ -61,7 +64,7 @@ class HitAndRunSlice(Kernel[DensityState, SliceInfo]):
         self,
         width: ArrayLike = 2.0,
         *,
-        scale: inputs.Numbers | None = None,
+        scale: inputs.Numbers | LowRankScale | None = None,
         method: Literal["stepping_out", "doubling"] = "stepping_out",
         max_steps: int | None = 64,
         max_doublings: int = 10,

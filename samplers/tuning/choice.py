@@ -6,14 +6,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from ergodica.samplers.kernel import Kernel
-from ergodica.samplers.tuning.composition import Inner, Parts, inner_state
+from ergodica.samplers.kernel import Kernel, replace
+from ergodica.samplers.tuning.composition import Inner, Parts, Together, inner_state
 from ergodica.samplers.tuning.proposal_scale import ProposalScale
 from ergodica.samplers.tuning.slice_width import SliceWidth
 from ergodica.samplers.tuning.step_size import StepSize
 from ergodica.samplers.tuning.tuner import Tuner
+from ergodica.samplers.tuning.whitening import Whitening
 
-__all__ = ["choose_tuner", "tuned_leaves"]
+__all__ = ["choose_tuner", "made_tunable", "tuned_leaves"]
 
 
 def choose_tuner(kernel: Any, state: Any, info: Any) -> Tuner | None:
@@ -49,14 +50,45 @@ def choose_tuner(kernel: Any, state: Any, info: Any) -> Tuner | None:
         return None if inner is None else Inner(inner)
     if "width" in fields:
         if "radius" in getattr(state, "_fields", ()):
-            return SliceWidth("radius")
-        return SliceWidth("line" if "scale" in fields else "coordinate")
+            width = SliceWidth("radius")
+        else:
+            width = SliceWidth("line" if "scale" in fields else "coordinate")
+        has_place = any(getattr(kernel, name, None) is not None for name in ("center", "scale"))
+        return Together((Whitening(), width)) if has_place else width
     if hasattr(info, "acceptance_rate"):
         if isinstance(getattr(kernel, "step_size", None), jax.Array):
             return StepSize()
         if isinstance(getattr(kernel, "scale", None), jax.Array):
             return ProposalScale()
     return None
+
+
+def made_tunable(kernel: Any, state: Any) -> Any:
+    """Return the same kernel with numbers in place of what is ``None`` and can be learnt.
+
+    Parameters
+    ----------
+    kernel
+        A kernel; those with a method ``tunable(position)`` say what there is to learn, also inside compositions.
+    state
+        Of the kernel.
+    """
+    if hasattr(kernel, "tunable"):
+        return kernel.tunable(state.position)
+    fields = {field.name for field in dataclasses.fields(kernel)}
+    if "weights" in fields and "parts" in fields:
+        return kernel
+    if "parts" in fields and hasattr(state, "parts"):
+        parts = tuple(made_tunable(part, one) for part, one in zip(kernel.parts, state.parts, strict=True))
+        return (
+            kernel
+            if all(new is old for new, old in zip(parts, kernel.parts, strict=True))
+            else replace(kernel, parts=parts)
+        )
+    if isinstance(getattr(kernel, "inner", None), Kernel):
+        inner = made_tunable(kernel.inner, inner_state(state))
+        return kernel if inner is kernel.inner else replace(kernel, inner=inner)
+    return kernel
 
 
 def tuned_leaves(before: Any, after: Any) -> dict[str, np.ndarray]:

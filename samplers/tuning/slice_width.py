@@ -1,5 +1,6 @@
 """Widths of slice samplers."""
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ergodica.samplers.inputs import real_parameter
+from ergodica.samplers.linear_scale import unscaled
 from ergodica.samplers.tuning.leaves import first_of, flat_positions, in_dtype_of, per_coordinate, put
 from ergodica.samplers.tuning.tuner import KernelT, Tuner
 
@@ -57,9 +59,7 @@ class SliceWidth(Tuner):
         scale = getattr(kernel, "scale", None)
         if scale is None:
             return jnp.linalg.norm(moves, axis=1, keepdims=True)
-        scale = scale.astype(moves.dtype)
-        dense = scale.ndim == 2
-        moves = jax.scipy.linalg.solve_triangular(scale, moves.T, lower=True).T if dense else moves / scale
+        moves = jax.vmap(partial(unscaled, scale))(moves)
         # A direction has length sqrt(d) in these coordinates, and widths are in units of it.
         return jnp.sqrt(jnp.mean(moves**2, axis=1, keepdims=True))
 
