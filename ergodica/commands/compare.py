@@ -137,10 +137,11 @@ def compare(
 def _settings(words: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
     out: dict[str, dict[str, Any]] = {name: {} for name in names}
     for word in words:
-        name, dot, rest = word.partition(".")
-        if not dot or name not in out:
+        fitting = [name for name in names if word.startswith(f"{name}.")]
+        if not fitting:
             raise BadInputError(f"--set takes KERNEL.NAME=VALUE with one of {', '.join(names)}; got {word!r}")
-        out[name].update(parse_settings([rest]))
+        name = max(fitting, key=len)
+        out[name].update(parse_settings([word.removeprefix(f"{name}.")]))
     return out
 
 

@@ -1,14 +1,16 @@
-"""The kernels that a command can make from a log density alone, by the names of their classes or of the catalogue."""
+"""The kernels that a command can make from a log density alone: by class, by row of the catalogue, or the user's own."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ergodica
 from ergodica.commands.console import BadInputError, did_you_mean
+from ergodica.commands.user_code import blamed, load_user_code, split_name
 
-__all__ = ["ADAPTED", "NAMES", "Choice", "choose"]
+__all__ = ["ADAPTED", "NAMES", "Choice", "UserKernel", "choose", "user_file"]
 
 
 class Choice(NamedTuple):
@@ -40,15 +42,58 @@ class Choice(NamedTuple):
             If it does not take a setting, or not this value.
         """
         make = getattr(import_module(self.module), self.kind)
-        taken = [name for name in inspect.signature(make).parameters if name != "logdensity"]
-        for name in settings:
-            if name not in taken:
-                hint = did_you_mean(name, taken, f"It takes {', '.join(taken)}.")
-                raise BadInputError(f"{self.kind} has no setting {name!r}. {hint}")
+        _check_settings(make, self.kind, settings)
         try:
             return make(**{**self.preset, **settings}, logdensity=logdensity)
         except (TypeError, ValueError) as error:
             raise BadInputError(f"{self.kind}: {error}") from None
+
+
+class UserKernel(NamedTuple):
+    """A kernel of the user's own: a class, or a function that returns one.
+
+    Parameters
+    ----------
+    path
+        The Python file.
+    name
+        Of the class or function in it.
+    """
+
+    path: Path
+    name: str
+
+    def build(self, logdensity: Callable[[Any], Any], settings: Mapping[str, Any]) -> Any:
+        """Return the kernel with its target; this executes the file.
+
+        Raises
+        ------
+        BadInputError
+            If there is no such class, it fails, or what it makes is no kernel.
+        """
+        from ergodica.samplers.kernel import Kernel
+
+        make = load_user_code(self.path).function(self.name)
+        what = f"{self.path.name}:{self.name}"
+        _check_settings(make, what, settings)
+        if "logdensity" not in inspect.signature(make).parameters:
+            raise BadInputError(f"{what} has to take the target as logdensity=..., as the kernels of the library do")
+        with blamed(self.path, self.name):
+            kernel = make(**settings, logdensity=logdensity)
+        if not isinstance(kernel, Kernel):
+            raise BadInputError(f"{what} makes a {type(kernel).__name__}; expected a subclass of ergodica.Kernel")
+        return kernel
+
+
+def _check_settings(make: Callable[..., Any], what: str, settings: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(make).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return
+    taken = [name for name in parameters if name != "logdensity"]
+    for name in settings:
+        if name not in taken:
+            hint = did_you_mean(name, taken, f"It takes {', '.join(taken)}." if taken else "It takes none.")
+            raise BadInputError(f"{what} has no setting {name!r}. {hint}")
 
 
 _SLICING = "ergodica.samplers.slicing"
@@ -73,10 +118,16 @@ ADAPTED = ("nuts", "hmc")
 """Algorithms of BlackJAX, tuned by its window adaptation."""
 
 NAMES = tuple(dict.fromkeys([choice.row for choice in CHOICES] + list(ADAPTED)))
-"""What ``--kernel`` takes, beside the names of the classes."""
+"""What ``--kernel`` takes, beside the names of the classes and FILE.py:NAME."""
 
 
-def choose(name: str) -> Choice | str:
+def user_file(name: str) -> Path | None:
+    """Return the file of a kernel of the user's own, ``None`` for one of the library."""
+    path, _ = split_name(name)
+    return path if path.suffix == ".py" else None
+
+
+def choose(name: str) -> Choice | UserKernel | str:
     """Return the choice of a name, or the name of an algorithm of BlackJAX.
 
     Raises
@@ -84,6 +135,11 @@ def choose(name: str) -> Choice | str:
     BadInputError
         If there is none; with names that are close.
     """
+    if user_file(name) is not None:
+        path, own = split_name(name)
+        if not own:
+            raise BadInputError(f"name the kernel in {path.name}, as in --kernel {path.name}:MyKernel")
+        return UserKernel(path, own)
     folded = name.lower().replace("_", "-")
     if folded in ADAPTED:
         return folded

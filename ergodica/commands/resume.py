@@ -19,6 +19,7 @@ from ergodica.commands.run import (
 )
 from ergodica.commands.run_folder import STORE, RunRecord, digest
 from ergodica.commands.settings import parse_until, until_of
+from ergodica.commands.user_code import split_name
 
 EXAMPLES = """\b
 Examples:
@@ -39,6 +40,9 @@ def resume(
     ] = None,
     model: Annotated[Path | None, typer.Option(metavar="MODEL.py", help="Where the model file is now.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the data file is now.")] = None,
+    kernel_file: Annotated[
+        Path | None, typer.Option("--kernel", metavar="FILE.py", help="Where the file of your kernel is now.")
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Rewrite the report every few seconds.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
 ) -> None:
@@ -58,11 +62,15 @@ def resume(
         )
         rule = until_of(asked.until)
         model_path = folder / record.model if model is None else model
+        own = None
+        if record.kernel_sha256:
+            own = folder / split_name(record.kernel)[0] if kernel_file is None else kernel_file
         data_path = data if data is not None else folder / record.data if record.data else None
         with in_precision(record.x64):
             for path, then, what in (
                 (model_path, record.model_sha256, "model"),
                 (data_path, record.data_sha256, "data"),
+                (own, record.kernel_sha256, "kernel"),
             ):
                 if path is not None:
                     _same(path, then, what)
@@ -74,7 +82,8 @@ def resume(
                 density=record.density,
                 start=record.start,
             )
-            prepared = prepare(target, record.kernel, record.settings, record.adapted)
+            kernel = record.kernel if own is None else f"{own}:{split_name(record.kernel)[1]}"
+            prepared = prepare(target, kernel, record.settings, record.adapted)
             if not (folder / STORE / "manifest.json").exists():
                 if record.adapted:
                     plan = {"tune": record.tune, "chains": record.chains, "seed": record.seed}

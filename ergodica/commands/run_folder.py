@@ -35,7 +35,9 @@ class RunRecord:
     data, data_key, data_sha256
         The file of the data, relative to the folder; the entry in it; its digest. Empty without data.
     kernel
-        Name of the kernel.
+        Name of the kernel; for one of the user's own FILE.py:NAME, relative to the folder.
+    kernel_sha256
+        Digest of its file; empty for kernels of the library.
     settings
         Its settings.
     adapted
@@ -67,6 +69,7 @@ class RunRecord:
     host: str
     x64: bool
     until: dict[str, Any]
+    kernel_sha256: str = ""
 
     def write(self, folder: Path) -> None:
         """Write the record into its folder."""
@@ -105,7 +108,7 @@ class RunRecord:
         if self.data:
             file = Path(self.data).name
             words += ["--data", f"{file}:{self.data_key}" if self.data_key else file]
-        words += ["--kernel", self.kernel]
+        words += ["--kernel", Path(self.kernel).name if self.kernel_sha256 else self.kernel]
         for key, value in self.settings.items():
             words += ["--set", f"{key}={value}"]
         for option in ("draws", "tune", "chains", "seed", "thin", "host"):

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ergodica.commands.console import BadInputError, errors_in_one_line, note
-from ergodica.commands.kernels import NAMES
+from ergodica.commands.kernels import NAMES, user_file
 from ergodica.commands.run import adapted, begin, in_precision, load_target, prepare
-from ergodica.commands.run_folder import RECORD, RunRecord, relative
+from ergodica.commands.run_folder import RECORD, RunRecord, digest, relative
 from ergodica.commands.settings import parse_settings, parse_until, until_of
 from ergodica.commands.user_code import split_name
 
@@ -17,6 +17,7 @@ Examples:
   ergodica sample eight_schools.py:model --data schools.json --kernel gibbsian-polar-slice --out run
   ergodica sample wells.py --data wells.csv --kernel nuts --draws 2000 --until ess=400 --out run --live
   ergodica sample banana.py:logdensity --density --kernel RandomWalk --set scale=0.5 --out run
+  ergodica sample wells.py --data wells.csv --kernel mine.py:MyKernel --set width=2 --out run
 \b
 MODEL.py is executed, as is any Python file that you run. Status: 0 fine, 1 an alarm about the draws,
 2 bad input, 130 interrupted.
@@ -56,7 +57,12 @@ def sample(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A folder that does not exist yet.")],
     data: Data = None,
     kernel: Annotated[
-        str, typer.Option(metavar="NAME", help=f"One of {', '.join(NAMES)}.", autocompletion=complete_kernel)
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(NAMES)}; or FILE.py:NAME, a kernel of yours that takes logdensity=.",
+            autocompletion=complete_kernel,
+        ),
     ] = "gibbsian-polar-slice",
     settings: Settings = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of each chain; with --until, the most.")] = 1000,
@@ -107,6 +113,7 @@ def sample(
                 note(
                     f"{tune} steps of window adaptation, {found.seconds:.1f} s: step size {parameters['step_size']:.3g}"
                 )
+            own = user_file(kernel)
             record = RunRecord(
                 model=relative(model_path, out),
                 model_sha256=model_digest,
@@ -116,7 +123,8 @@ def sample(
                 data="" if data_path is None else relative(data_path, out),
                 data_key=key,
                 data_sha256=data_digest,
-                kernel=kernel,
+                kernel=kernel if own is None else f"{relative(own, out)}:{split_name(kernel)[1]}",
+                kernel_sha256="" if own is None else digest(own, "the kernel file")[1],
                 settings=words,
                 adapted=parameters,
                 draws=draws,

@@ -56,7 +56,7 @@ class UserCode(NamedTuple):
             hint = did_you_mean(name, own, f"It has {', '.join(own) or 'no functions'}.")
             raise BadInputError(f"{self.path.name} has no function {name!r}. {hint}")
         if not callable(value):
-            raise BadInputError(f"{self.path.name}:{name} is a {type(value).__name__}; expected a function")
+            raise BadInputError(f"{self.path.name}:{name} is a {type(value).__name__}; expected a function or a class")
         return value
 
 
@@ -84,7 +84,7 @@ def load_user_code(path: Path) -> UserCode:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadInputError(f"cannot read the model file {path}: {error.strerror or error}") from None
+        raise BadInputError(f"cannot read the file {path}: {error.strerror or error}") from None
     where = str(path.resolve())
     try:
         code = compile(content, where, "exec", dont_inherit=True)
