@@ -85,7 +85,7 @@ def test_own_kernel_samples_resumes_and_is_guarded(folder):
         ("mine.py:targetless", "has to take the target as logdensity="),
         ("mine.py:density_itself", "expected a subclass of ergodica.Kernel"),
         ("mine.py:broken", "ZeroDivisionError"),
-        ("missing.py:walk", "cannot read the file"),
+        ("missing.py:walk", "cannot read the Python file"),
     ],
 )
 def test_what_is_no_kernel_is_one_line(folder, tmp_path, kernel, words):

@@ -348,7 +348,7 @@ def test_model_file_that_cannot_be_used(folder, tmp_path, name, text, words):
     [
         ({"model": "normal.py:modle"}, ("no function 'modle'", "Did you mean model?")),
         ({"model": "normal.py:start"}, ("expected a function",)),
-        ({"model": "none.py:model"}, ("cannot read the model file", "No such file")),
+        ({"model": "none.py:model"}, ("cannot read the Python file", "No such file")),
         ({"model": "normal.py:fails"}, ("normal.py:fails cannot be evaluated", "shapes")),
         ({"model": "normal.py:mixture"}, ("discrete sites, group (Bernoulli", "sum them out")),
         ({"model": "normal.py:raises"}, ("normal.py, line 26, in raises", "ZeroDivisionError")),
@@ -428,7 +428,7 @@ def test_traceback_on_request(folder, tmp_path):
     words = ["sample", str(folder / "none.py"), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, ["--traceback", *words])
     assert type(result.exception).__name__ == "BadInputError"
-    assert_one_line(CliRunner().invoke(cli.app, words), "cannot read the model file")
+    assert_one_line(CliRunner().invoke(cli.app, words), "cannot read the Python file")
 
 
 def test_data_that_are_not_used_or_missing_are_mentioned(folder, tmp_path):

@@ -84,7 +84,7 @@ def load_user_code(path: Path) -> UserCode:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadInputError(f"cannot read the file {path}: {error.strerror or error}") from None
+        raise BadInputError(f"cannot read the Python file {path}: {error.strerror or error}") from None
     where = str(path.resolve())
     try:
         code = compile(content, where, "exec", dont_inherit=True)
