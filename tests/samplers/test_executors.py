@@ -193,11 +193,29 @@ def test_a_process_is_killed(plain):
             run(executor=two_by_two(pool))
 
 
+class Cluster(Executor):
+    """Dask's executor; it loses a worker by a signal at the third task."""
+
+    def __init__(self, client):
+        self.executor, self.client = client.get_executor(), client
+        self.submitted = self.killed = 0
+
+    def submit(self, *args, **kwargs):
+        future = self.executor.submit(*args, **kwargs)
+        self.submitted += 1
+        if self.submitted == 3:
+            os.kill(next(iter(self.client.run(os.getpid).values())), signal.SIGKILL)
+            self.killed += 1
+        return future
+
+
 @pytest.mark.slow
-def test_dask(plain):
+def test_a_worker_of_a_dask_cluster_is_killed(plain):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        same(plain, run(executor=two_by_two(client.get_executor())), rtol=1e-9)
+        executor = Cluster(client)
+        same(plain, run(executor=two_by_two(executor)), rtol=1e-9)
+        assert executor.killed == 1
