@@ -18,6 +18,7 @@ FAMILIES = (
     "slicing",
     "metropolis",
     "gibbs",
+    "model_gibbs",
     "walks",
     "diffusion",
     "distributed",
