@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.interop.over_plate import over_plate as over_plate
     from ergodica.samplers.interop.pymc import from_pymc as from_pymc
     from ergodica.samplers.kernel import Kernel as Kernel
+    from ergodica.samplers.linear_scale import LowRankScale as LowRankScale
     from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
     from ergodica.samplers.metropolis.independence import IndependenceMetropolis as IndependenceMetropolis
     from ergodica.samplers.metropolis.random_walk import RandomWalk as RandomWalk
@@ -120,6 +121,7 @@ _NAMES_OF = {
     "ergodica.samplers.interop.over_plate": ("over_plate",),
     "ergodica.samplers.interop.pymc": ("from_pymc",),
     "ergodica.samplers.kernel": ("Kernel",),
+    "ergodica.samplers.linear_scale": ("LowRankScale",),
     "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),
     "ergodica.samplers.metropolis.independence": ("IndependenceMetropolis",),
     "ergodica.samplers.metropolis.random_walk": ("RandomWalk",),

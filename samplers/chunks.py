@@ -18,7 +18,7 @@ from ergodica.samplers.tuning.tuner import Tuner
 
 __all__ = [
     "Record", "Tuned", "added", "begin_tuning", "blank_info", "chain_keys", "draw_chain", "draw_chunk", "finish_tuning",
-    "init_all", "one_draw", "one_step", "record_of", "strong",
+    "init_all", "one_draw", "one_step", "record_of", "strong", "tune_chunk", "tune_steps",
 ]  # fmt: skip
 
 # When draws are thinned, of these the last value counts; other numbers are averaged, and counts summed.
@@ -237,8 +237,7 @@ def draw_chunk(
     return together(shared, keys, states)
 
 
-@partial(jax.jit, static_argnames=("capacity", "method"))
-def tune_chunk(
+def tune_steps(
     tuner: Tuner,
     tuned: Tuned,
     key: PRNGKeyArray,
@@ -269,6 +268,9 @@ def tune_chunk(
         return Tuned(new, learnt, states), record
 
     return _collect(step, tuned, count, capacity)
+
+
+tune_chunk = jax.jit(tune_steps, static_argnames=("capacity", "method"))
 
 
 def _differ(new: Any, old: Any) -> Array:

@@ -1,7 +1,8 @@
 """The host's half of a run: chunk after chunk, with what is shown, kept, stored, and asked in between."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -68,7 +69,7 @@ class Run:
     given
         The kernel as the user gave it: what a store's checkpoints are compared with.
     host
-        What runs the steps outside of tuning: XLA, or the loop that :mod:`ergodica.samplers.lowering` compiles.
+        What runs the steps: XLA, or the loop that :mod:`ergodica.samplers.lowering` compiles.
     method, interleave
         See :class:`~ergodica.samplers.chain_groups.How`.
     move
@@ -166,6 +167,7 @@ class Run:
                 tuned = begin_tuning(tuner, self.kernel, self.states, jnp.asarray(total, jnp.int32))
             else:
                 tuned = Tuned(self.kernel, adaptation, self.states)
+        tune = self._tuning(tuner, tuned)
         steps = done
         try:
             for start, size in self._sizes(done, total, self._longest if tuner is None else self.capacity):
@@ -174,9 +176,7 @@ class Run:
                     states, host = self._advance(start, size, 1)
                 else:
                     first, count = jnp.asarray(start, jnp.int32), jnp.asarray(size, jnp.int32)
-                    after, record = tune_chunk(
-                        tuner, tuned, self.key, first, count, capacity=self.capacity, method=self.how.method
-                    )
+                    after, record = tune(tuner, tuned, self.key, first, count, capacity=self.capacity)
                     states, host = after.states, on_host(record, size)
                 thinned = _every(host, (thin - 1 - start) % thin, thin)
                 self._take(kept, "warmup", thinned if keep else None)
@@ -200,6 +200,15 @@ class Run:
             self.kernel, self.states = kernel, states
         self._commit("draws", 0, **self._draw_trees())
         return _joined(kept) if kept else None
+
+    def _tuning(self, tuner: Tuner | None, tuned: Tuned | None) -> Callable[..., tuple[Tuned, Record]]:
+        """Return what makes a chunk of warm-up on this host."""
+        if self.how.host == "numba" and tuner is not None and tuned is not None:
+            from ergodica.samplers.lowering.tuning import can_tune, tune_compiled
+
+            if not can_tune(tuner, tuned, self.key, self.capacity):
+                return tune_compiled
+        return partial(tune_chunk, method=self.how.method)
 
     def _take(self, kept: list[Record], phase: Literal["warmup", "draws"], record: Record | None) -> None:
         if record is None or _length(record) == 0:

@@ -109,8 +109,8 @@ def sample(
     host
         ``"jax"``: XLA runs the steps, on whatever device JAX uses. ``"numba"``: they are compiled to one loop for the
         processor, chains on threads, which is many times faster for cheap densities in up to some hundred dimensions;
-        the draws are the same up to rounding. Tuning stays with XLA. ``"auto"``: the one that is likely to be faster;
-        ``draws.host`` and ``draws.host_reason`` say which and why.
+        the draws are the same up to rounding. Steps with a tuner are on one thread. ``"auto"``: the one that is likely to
+        be faster; ``draws.host`` and ``draws.host_reason`` say which and why.
     chain_method
         ``"vectorized"``: all chains at once, by ``vmap``. ``"sequential"``: one after another, in the memory of one.
         ``"parallel"``: the chains are spread over the devices that JAX has in this process; a CPU counts as several with
@@ -198,6 +198,8 @@ def sample(
     if interleave and host == "jax":
         check_interleaving(kernel, key, one, thin)
     capacity = buffer_capacity(states, max(draws, tune), host)
+    if host == "numba" and chosen is not None and tune > 0:
+        why += _reason_for_xla(chosen, kernel, states, key, capacity)
     group = chains if workers is None else min(chains, workers.chains_per_task)
     plan = _Plan(
         draws, tune, chains, thin, keep_warmup, capacity, _seed_record(seed), host, why, chain_method, interleave, group
@@ -460,6 +462,15 @@ def _host(host: Any, kernel: Any, one: Any, key: PRNGKeyArray) -> tuple[Host, st
 
     chosen: Any = choose_host(kernel, one, key)
     return chosen.host, chosen.reason
+
+
+def _reason_for_xla(tuner: Tuner, kernel: Any, states: Any, key: PRNGKeyArray, capacity: int) -> str:
+    """Return why steps with a tuner are left to XLA, to be put after why others are not; empty if they are not."""
+    from ergodica.samplers.lowering.tuning import can_tune
+
+    tuned = jax.eval_shape(begin_tuning, tuner, kernel, states, jax.ShapeDtypeStruct((), jnp.int32))  # type: ignore[no-untyped-call]
+    reason = can_tune(tuner, tuned, key, capacity)
+    return f"; XLA makes the steps of warm-up: {reason}" if reason else ""
 
 
 def _seed_record(seed: Any) -> int | list[int]:

@@ -26,7 +26,7 @@ from ergodica.samplers.lowering.program import trace
 from ergodica.samplers.lowering.rules import load_rules
 from ergodica.samplers.lowering.values import Scalar, Value, View, contiguous_strides, llvm_type
 
-__all__ = ["CompiledRun", "Draw", "compile_run"]
+__all__ = ["CompiledRun", "Draw", "compile_run", "kind_of"]
 
 
 class Draw(NamedTuple):
@@ -245,7 +245,8 @@ _compiled_runs: collections.OrderedDict[Any, CompiledRun] = collections.OrderedD
 _MOST_REMEMBERED = 32
 
 
-def _kind(tree: PyTree) -> tuple[Any, ...]:
+def kind_of(tree: PyTree) -> tuple[Any, ...]:
+    """Return structure, shapes and dtypes of a pytree: what a compiled program depends on."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((jax.numpy.shape(leaf), str(jax.numpy.result_type(leaf))) for leaf in leaves)
 
@@ -281,7 +282,7 @@ def compile_run(
     Kernels of one kind share a compiled loop, whatever their parameters and data: the last few are remembered. Two
     kernels are of one kind if their functions are the same objects, as for :func:`jax.jit`.
     """
-    kind = (_kind(kernel), _kind(state), thin, collect)
+    kind = (kind_of(kernel), kind_of(state), thin, collect)
     if kind not in _compiled_runs:
         _compiled_runs[kind] = CompiledRun(kernel, state, thin=thin, collect=collect)
         if len(_compiled_runs) > _MOST_REMEMBERED:

@@ -8,10 +8,12 @@ import pytest
 from jax.tree_util import Partial
 
 import ergodica
+from ergodica.samplers.kernel import replace
 from ergodica.samplers.lowering.errors import CannotLower
 from ergodica.samplers.lowering.lower import lower
 from ergodica.samplers.lowering.run import compile_run
 from ergodica.samplers.sample import resume, sample
+from ergodica.samplers.tuning.tuner import Tuner
 
 
 def density(scale, x):
@@ -53,6 +55,40 @@ def test_a_run_on_disk_goes_on_with_its_host(tmp_path):
     rest = resume(tmp_path / "run", kernel, draws=30, progress=False)
     np.testing.assert_array_equal(np.asarray(rest.position), whole.position)
     assert rest.host == "numba"
+
+
+def test_warm_up_is_compiled_and_learns_the_same(monkeypatch):
+    kernel = ergodica.GibbsianPolarSlice(logdensity=TARGET)
+    one = sample(kernel, jnp.ones(3), host="jax", **OPTIONS)
+
+    def refuse(*given, **options):
+        raise AssertionError("warm-up went through XLA")
+
+    monkeypatch.setattr("ergodica.samplers.run.tune_chunk", refuse)
+    other = sample(kernel, jnp.ones(3), host="numba", chunk=7, **OPTIONS)
+    assert set(one.tuned) == {"width", "center", "scale"}
+    for name, value in one.tuned.items():
+        np.testing.assert_allclose(other.tuned[name], value, rtol=1e-9)
+    np.testing.assert_allclose(other.warmup_position, one.warmup_position, rtol=1e-9)
+
+
+class Spectral(Tuner):
+    """Sets the scale by a singular value, which the compiled host does not have."""
+
+    def init(self, kernel, states, num_steps):
+        return jnp.zeros(())
+
+    def update(self, adaptation, kernel, states, infos, step):
+        largest = jnp.linalg.svd(states.position, compute_uv=False)[0]
+        return adaptation, replace(kernel, scale=largest.astype(kernel.scale.dtype))
+
+
+def test_a_tuner_that_cannot_be_compiled_runs_under_xla_and_is_named():
+    kernel = ergodica.RandomWalk(0.8, logdensity=TARGET)
+    draws = sample(kernel, jnp.ones(3), host="numba", tuner=Spectral(), **{**OPTIONS, "draws": 2, "tune": 2})
+    assert draws.host == "numba"
+    assert "XLA makes the steps of warm-up: cannot lower the primitive 'svd'" in draws.host_reason
+    assert set(draws.tuned) == {"scale"}
 
 
 def test_kernels_of_one_kind_share_a_loop_and_keep_their_parameters():
