@@ -25,6 +25,7 @@ def pytest_configure(config):
     cache = getattr(config, "cache", None)
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("xla")))
+        os.environ["ERGODICA_CACHE_DIR"] = str(cache.mkdir("ergodica"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -95,16 +95,17 @@ class Emitter:
         Positioned in the entry block of a new function.
     workspace
         Pointer to the memory for large buffers.
-    keep
-        List for objects that have to live as long as the function: large constants.
+    addresses
+        Pointer to the addresses of the large constants, which are collected in ``large``.
     """
 
-    def __init__(self, context: Any, builder: Any, workspace: Any, keep: list[Any]) -> None:
+    def __init__(self, context: Any, builder: Any, workspace: Any, addresses: Any) -> None:
         self.context = context
         self.builder = builder
         self.module = builder.module
         self.workspace = workspace
-        self.keep = keep
+        self.addresses = addresses
+        self.large: list[Constant] = []
         self.workspace_bytes = 0
         self._stack = 0
         self._free: list[tuple[int, int]] = []
@@ -346,11 +347,10 @@ class Emitter:
         if array.size and bool(np.all(plain.reshape(-1).view(np.uint8).reshape(array.size, -1) == _bytes(plain)[:1])):
             return Splat(array.shape, array.dtype, self.const(plain.reshape(-1)[0], array.dtype))
         if id(atom) not in self._constants:
-            self._constants[id(atom)] = self._constant_memory(plain, array.shape, array.dtype)
-            self.keep.append(atom)
+            self._constants[id(atom)] = self._constant_memory(atom, plain, array.shape, array.dtype)
         return self._constants[id(atom)]
 
-    def _constant_memory(self, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> View:
+    def _constant_memory(self, atom: Constant, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> View:
         kind = memory_type(dtype)
         if array.nbytes <= GLOBAL_CONSTANT:
             content = ir.ArrayType(kind, max(1, array.size))
@@ -362,10 +362,10 @@ class Emitter:
             with self.builder.goto_entry_block():
                 pointer = self.builder.bitcast(variable, kind.as_pointer())
         else:
-            kept = np.ascontiguousarray(array)
-            self.keep.append(kept)
             with self.builder.goto_entry_block():
-                pointer = self.builder.inttoptr(ir.Constant(I64, kept.ctypes.data), kind.as_pointer())
+                table = self.builder.bitcast(self.addresses, kind.as_pointer().as_pointer())
+                pointer = self.builder.load(self.builder.gep(table, [ir.Constant(I64, len(self.large))]))
+            self.large.append(atom)
         return View(shape, dtype, contiguous_strides(shape), pointer, Buffer(pointer, 0), owned=False)
 
     def read(self, atom: Atom) -> Value:

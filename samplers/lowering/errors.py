@@ -1,5 +1,6 @@
 """What is said of a program that cannot be lowered."""
 
+import functools
 import os
 from typing import Any
 
@@ -32,6 +33,11 @@ class CannotLower(NotImplementedError):  # noqa: N818  # read aloud: "cannot low
         return f"cannot lower the primitive {self.primitive!r}{where}: {self.reason}"
 
 
+@functools.cache
+def _folder_of(file: str) -> str:
+    return os.path.dirname(os.path.realpath(file))
+
+
 def place_of(equation: Any) -> str:
     """Say where the user's code made the call behind an equation of a jaxpr, as far as JAX tells."""
     try:
@@ -41,6 +47,6 @@ def place_of(equation: Any) -> str:
     except Exception:  # the place is a courtesy and rests on an interface that JAX may change
         return ""
     for frame in frames:
-        if os.path.dirname(os.path.realpath(frame.file_name)) != _HERE:
+        if _folder_of(frame.file_name) != _HERE:
             return f"{frame.file_name}:{frame.start_line}, in {frame.function_name}"
     return ""

@@ -3,7 +3,7 @@
 import contextlib
 import platform
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from ergodica.samplers.lowering.emitter import Emitter
-from ergodica.samplers.lowering.program import KEY, Program, trace
+from ergodica.samplers.lowering.program import KEY, Constant, Program, trace
+from ergodica.samplers.lowering.program_cache import Entry, constants_of, externals_of, find, identity, keep
 from ergodica.samplers.lowering.rules import load_rules
 from ergodica.samplers.lowering.values import I8, I32, I64
 
@@ -30,15 +31,59 @@ class Compiled:
     Parameters
     ----------
     body
-        Writes the instructions: gets the emitter and a byte pointer for each entry of the table but the last.
+        Writes the instructions: gets the emitter and a byte pointer for each entry of the table but the last two.
     count
-        Length of the table. Its last entry is the workspace.
+        Length of the table without its last two entries, the addresses of large constants and the workspace; see
+        :meth:`tail`.
+    program
+        What the instructions are of.
+    layout
+        What else they depend on, in words: see :func:`~ergodica.samplers.lowering.program_cache.identity`.
     """
 
-    def __init__(self, body: Body, count: int) -> None:
-        self.keep: list[Any] = []
+    def __init__(self, body: Body, count: int, program: Program, layout: str) -> None:
         self.workspace_bytes = 0
+        self.function: Any = None
+        self.native: Any = None
+        key = identity(program, layout)
+        found = None if key is None else find(key)
+        if found is not None:
+            with contextlib.suppress(LookupError):
+                self.function, self.native = found.load()
+                self.workspace_bytes = found.workspace_bytes
+                constants = constants_of(program)
+                self._hold([constants[number] for number in found.large])
+                return
+        self.function, large = self._compiled(body, count + 2, f"program_{(key or 'without_name')[:32]}")
+        self._hold(large)
+        if key is not None:
+            self._keep(key, constants_of(program), large)
+
+    def _hold(self, large: Sequence[Constant]) -> None:
+        plain = [one.value.view(np.uint64) if one.dtype == KEY else one.value for one in large]
+        self._large = [np.ascontiguousarray(array) for array in plain]
+        self.addresses = np.array([array.ctypes.data for array in self._large] or [0], np.int64)
+
+    def _keep(self, key: str, constants: list[Constant], large: list[Constant]) -> None:
+        """Put the machine code on disk."""
+        (result,) = self.function.overloads.values()
+        library = result.library
+        kind, *_, (code, _) = library.serialize_using_object_code()[1:]
+        if kind == "object":
+            numbers = {id(constant): number for number, constant in enumerate(constants)}
+            externals = externals_of(library._final_module)
+            entry = Entry(
+                result.fndesc.llvm_func_name,
+                self.workspace_bytes,
+                tuple(numbers[id(one)] for one in large),
+                code,
+                externals,
+            )
+            keep(key, entry)
+
+    def _compiled(self, body: Body, count: int, name: str) -> tuple[Any, list[Constant]]:
         compiled = self
+        large: list[Constant] = []
 
         @intrinsic  # type: ignore[untyped-decorator]
         def program(typing_context: Any, table: Any) -> Any:
@@ -50,8 +95,9 @@ class Compiled:
                 inner = ir.IRBuilder(function.append_basic_block("entry"))
                 start = inner.append_basic_block("start")
                 inner.position_at_end(start)
-                emitter = Emitter(context, inner, function.args[-1], compiled.keep)
-                body(emitter, list(function.args[:-1]))
+                emitter = Emitter(context, inner, function.args[-1], function.args[-2])
+                body(emitter, list(function.args[:-2]))
+                large.extend(emitter.large)
                 inner.ret_void()
                 with inner.goto_block(function.entry_basic_block):
                     inner.position_at_end(function.entry_basic_block)
@@ -70,7 +116,13 @@ class Compiled:
         def run(table):  # type: ignore[no-untyped-def]
             program(table)
 
-        self.function = numba.njit("void(int64)", nogil=True, error_model="numpy")(run)
+        # Its own name, since symbols are made of it.
+        run.__name__ = run.__qualname__ = name
+        return numba.njit("void(int64)", nogil=True, error_model="numpy")(run), large
+
+    def tail(self, workspace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the arrays whose addresses end the table."""
+        return self.addresses, workspace
 
     def new_workspace(self) -> np.ndarray:
         """Return memory for one thread."""
@@ -161,7 +213,7 @@ class Lowered:
         self._in_tree: Any = jax.tree.structure(arguments)
         self._inputs = [(variable.shape, variable.dtype) for variable in program.inputs]
         self._outputs = [(atom.shape, atom.dtype) for atom in program.outputs]
-        self.compiled = Compiled(self._write, len(self._inputs) + len(self._outputs) + 1)
+        self.compiled = Compiled(self._write, len(self._inputs) + len(self._outputs), program, "call")
         self._local = threading.local()
 
     @property
@@ -200,7 +252,7 @@ class Lowered:
                     f"argument {number} is {array.dtype}{list(array.shape)}; the function was lowered for "
                     f"{wanted}{list(shape)}"
                 )
-        held = [*arrays, *results, workspace]
+        held = [*arrays, *results, *self.compiled.tail(workspace)]
         return np.array([array.ctypes.data for array in held], np.int64), held
 
     def __call__(self, *arguments: Any) -> Any:

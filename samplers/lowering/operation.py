@@ -15,7 +15,7 @@ from ergodica.samplers.native import NativeOperation, compiled
 
 __all__ = ["call_lowered"]
 
-_operations: dict[Any, tuple[NativeOperation, list[Any], Any]] = {}
+_operations: dict[Any, tuple[NativeOperation, list[Any], Any, Lowered]] = {}
 _lock = threading.Lock()
 
 
@@ -46,8 +46,9 @@ def call_lowered(function: Callable[..., Any], *arguments: Any) -> Any:
                 lowered = lower(function, *jax.tree.unflatten(structure, shapes))
             results, out_tree = _results_of(lowered)
             name = f"lowered.{getattr(function, '__name__', 'function')}.{len(_operations)}"
-            _operations[kind] = _operation(name, lowered), results, out_tree
-        operation, results, out_tree = _operations[kind]
+            # The core has the addresses of what is lowered, which therefore lives as long.
+            _operations[kind] = _operation(name, lowered), results, out_tree, lowered
+        operation, results, out_tree, _ = _operations[kind]
     outputs = operation(*map(_words, leaves), out_shapes=[shape for shape, _ in results])
     pairs = zip(outputs, results, strict=True)
     return jax.tree.unflatten(out_tree, [jax.random.wrap_key_data(o) if key else o for o, (_, key) in pairs])
@@ -97,7 +98,7 @@ def _core(keys_in: Sequence[bool], keys_out: Sequence[bool], lowered: Lowered) -
     count = len(keys_in) + len(keys_out)
     names = [f"a{index}" for index in range(count)]
     is_key = [*keys_in, *keys_out]
-    body = [f"def core({', '.join(names)}):", f"    table = np.empty({count + 1}, np.int64)"]
+    body = [f"def core({', '.join(names)}):", f"    table = np.empty({count + 2}, np.int64)"]
     for index, name in enumerate(names):
         if is_key[index]:
             made = f"packed({name})" if index < len(keys_in) else f"np.empty(max(1, {name}.size // 2), np.uint64)"
@@ -106,13 +107,23 @@ def _core(keys_in: Sequence[bool], keys_out: Sequence[bool], lowered: Lowered) -
     size = lowered.compiled.workspace_bytes + 64
     body += [
         f"    workspace = np.empty({size}, np.uint8)",
-        f"    table[{count}] = workspace.ctypes.data",
-        "    function(table.ctypes.data)",
+        f"    table[{count}] = {lowered.compiled.addresses.ctypes.data}",
+        f"    table[{count + 1}] = workspace.ctypes.data",
     ]
+    native = lowered.compiled.native
+    if native is None:
+        body += ["    function(table.ctypes.data)"]
+    else:
+        body += [
+            "    unused = np.empty(2, np.int64)",
+            "    function(unused.ctypes.data, unused.ctypes.data + 8, table.ctypes.data)",
+            "    unused[0] = 0",
+        ]
     body += [f"    unpack(k{index}, a{index})" for index in range(len(keys_in), count) if is_key[index]]
     # What is used after the call is not freed before it.
     body += [f"    k{index}[0] = 0" for index in range(count) if is_key[index]]
     body += ["    workspace[0] = 0", "    table[0] = 0", ""]
-    namespace = {"np": np, "function": lowered.compiled.function, "packed": _packed, "unpack": _unpack}
+    function = lowered.compiled.function if native is None else native
+    namespace = {"np": np, "function": function, "packed": _packed, "unpack": _unpack}
     exec("\n".join(body), namespace)
     return compiled(namespace["core"])

@@ -92,8 +92,10 @@ class CompiledRun:
         self._consts = [(v.shape, v.dtype) for v in inputs[: num_kernel + 1]]
         self._carry = [(v.shape, v.dtype) for v in inputs[num_kernel + 1 : -1]]
         self._stacked = [(v.shape, v.dtype) for v in outputs[num_state:]]
-        # The table: constants, then number of the first step and count of draws, states in and out, draws, workspace.
-        self.compiled = Compiled(self._write, len(self._consts) + 1 + 2 * num_state + len(self._stacked) + 1)
+        # The table: constants, then number of the first step and count of draws, states in and out, draws.
+        layout = f"run thin={thin} kernel={num_kernel} state={num_state} collected={len(self._stacked)}"
+        size = len(self._consts) + 1 + 2 * num_state + len(self._stacked)
+        self.compiled = Compiled(self._write, size, self._program, layout)
 
     def of(self, kernel: Kernel[Any, Any]) -> "CompiledRun":
         """Return the same compiled loop for another kernel of the same kind, with its parameters and data."""
@@ -203,7 +205,7 @@ class CompiledRun:
             workspace = self.compiled.new_workspace()
             own = [keys_memory[chain : chain + 1]]
             rows = [array[chain : chain + 1] for array in (*starts, *ends, *stacked)]
-            held = [*leaves, *own, numbers, *rows, workspace]
+            held = [*leaves, *own, numbers, *rows, *self.compiled.tail(workspace)]
             table = np.array([array.ctypes.data for array in held], np.int64)
             self.compiled.function(table.ctypes.data)
 
