@@ -57,8 +57,10 @@ if TYPE_CHECKING:
     from ergodica.samplers.interop.numpyro import NumPyroKernel as NumPyroKernel
     from ergodica.samplers.interop.numpyro_gibbs import Gibbs as Gibbs
     from ergodica.samplers.interop.numpyro_model import model_density as model_density
+    from ergodica.samplers.interop.over_plate import OverPlate as OverPlate
     from ergodica.samplers.interop.over_plate import over_plate as over_plate
     from ergodica.samplers.interop.pymc import from_pymc as from_pymc
+    from ergodica.samplers.interop.site_heat_bath import SiteHeatBath as SiteHeatBath
     from ergodica.samplers.kernel import Kernel as Kernel
     from ergodica.samplers.linear_scale import LowRankScale as LowRankScale
     from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
@@ -74,10 +76,26 @@ if TYPE_CHECKING:
     from ergodica.samplers.stopping import Until as Until
     from ergodica.samplers.walks.base_chain import BaseChain as BaseChain
     from ergodica.samplers.walks.self_repellent import SelfRepellentWalk as SelfRepellentWalk
+    from ergodica.validation.anytime import Monitor as Monitor
+    from ergodica.validation.anytime import TwoSampleBets as TwoSampleBets
+    from ergodica.validation.anytime import UniformBets as UniformBets
+    from ergodica.validation.calibration.ecdf_band import rank_ecdf_test as rank_ecdf_test
+    from ergodica.validation.calibration.ecdf_band import uniform_ecdf_test as uniform_ecdf_test
+    from ergodica.validation.calibration.numpyro_calibration import numpyro_calibration as numpyro_calibration
+    from ergodica.validation.calibration.parallel_chains import (
+        parallel_chains_calibration as parallel_chains_calibration,
+    )
+    from ergodica.validation.calibration.posterior_sbc import posterior_calibration as posterior_calibration
+    from ergodica.validation.calibration.simulation_based import (
+        simulation_based_calibration as simulation_based_calibration,
+    )
+    from ergodica.validation.calibration.tarp import tarp as tarp
     from ergodica.validation.certify import certify as certify
     from ergodica.validation.enumeration import enumerate_law as enumerate_law
     from ergodica.validation.enumeration import transition_matrix as transition_matrix
     from ergodica.validation.exact import check_exact as check_exact
+    from ergodica.validation.multiplicity import e_bh as e_bh
+    from ergodica.validation.multiplicity import holm as holm
 
 __version__ = "0.1.0.dev0"
 
@@ -87,9 +105,9 @@ if (_root / "pyproject.toml").is_file() and not (_root / "ergodica" / "samplers"
 
 # The same names as above: a test compares the two.
 _NAMES_OF = {
-    "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
     "ergodica.samplers.acceptance.greedy_multi_draft": ("GreedyMultiDraft",),
     "ergodica.samplers.acceptance.luce_selection": ("LuceSelection",),
+    "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
     "ergodica.samplers.acceptance.naive": ("Naive",),
     "ergodica.samplers.acceptance.optimal_luce_selection": ("OptimalLuceSelection",),
     "ergodica.samplers.acceptance.optimal_selection": ("OptimalSelection",),
@@ -97,8 +115,8 @@ _NAMES_OF = {
     "ergodica.samplers.acceptance.recursive_rejection": ("RecursiveRejection",),
     "ergodica.samplers.acceptance.recursive_rejection_without_replacement": ("RecursiveRejectionWithoutReplacement",),
     "ergodica.samplers.acceptance.sequential_selection": ("SequentialSelection",),
-    "ergodica.samplers.acceptance.spechub": ("SpecHub",),
     "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
+    "ergodica.samplers.acceptance.spechub": ("SpecHub",),
     "ergodica.samplers.claim": ("Claim", "Exactness", "Space"),
     "ergodica.samplers.compose": ("corrected", "cycle", "mixture", "on", "repeat", "tempered"),
     "ergodica.samplers.diffusion.reverse_diffusion": ("ReverseDiffusion",),
@@ -118,8 +136,9 @@ _NAMES_OF = {
     "ergodica.samplers.interop.numpyro": ("NumPyroKernel",),
     "ergodica.samplers.interop.numpyro_gibbs": ("Gibbs",),
     "ergodica.samplers.interop.numpyro_model": ("model_density",),
-    "ergodica.samplers.interop.over_plate": ("over_plate",),
+    "ergodica.samplers.interop.over_plate": ("OverPlate", "over_plate"),
     "ergodica.samplers.interop.pymc": ("from_pymc",),
+    "ergodica.samplers.interop.site_heat_bath": ("SiteHeatBath",),
     "ergodica.samplers.kernel": ("Kernel",),
     "ergodica.samplers.linear_scale": ("LowRankScale",),
     "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),
@@ -134,9 +153,17 @@ _NAMES_OF = {
     "ergodica.samplers.stopping": ("Until",),
     "ergodica.samplers.walks.base_chain": ("BaseChain",),
     "ergodica.samplers.walks.self_repellent": ("SelfRepellentWalk",),
+    "ergodica.validation.anytime": ("Monitor", "TwoSampleBets", "UniformBets"),
+    "ergodica.validation.calibration.ecdf_band": ("rank_ecdf_test", "uniform_ecdf_test"),
+    "ergodica.validation.calibration.numpyro_calibration": ("numpyro_calibration",),
+    "ergodica.validation.calibration.parallel_chains": ("parallel_chains_calibration",),
+    "ergodica.validation.calibration.posterior_sbc": ("posterior_calibration",),
+    "ergodica.validation.calibration.simulation_based": ("simulation_based_calibration",),
+    "ergodica.validation.calibration.tarp": ("tarp",),
     "ergodica.validation.certify": ("certify",),
     "ergodica.validation.enumeration": ("enumerate_law", "transition_matrix"),
     "ergodica.validation.exact": ("check_exact",),
+    "ergodica.validation.multiplicity": ("e_bh", "holm"),
 }
 _HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
 _PARTS = ("samplers", "theory", "validation")

@@ -1,0 +1,1 @@
+"""Calibration: whether posterior draws and the parameter that made the data could change places."""
