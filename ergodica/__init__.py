@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from ergodica import samplers as samplers
     from ergodica import theory as theory
     from ergodica import validation as validation
+    from ergodica.samplers.acceptance.blocks.any_subset import AnySubset as AnySubset
+    from ergodica.samplers.acceptance.blocks.block_verification import BlockVerification as BlockVerification
+    from ergodica.samplers.acceptance.blocks.draft_tree import DraftTree as DraftTree
+    from ergodica.samplers.acceptance.blocks.fixed_tree import FixedTree as FixedTree
+    from ergodica.samplers.acceptance.blocks.fixed_tree import most_probable_tree as most_probable_tree
+    from ergodica.samplers.acceptance.blocks.ideal_prefix_coupling import IdealPrefixCoupling as IdealPrefixCoupling
+    from ergodica.samplers.acceptance.blocks.jacobi import SpeculativeJacobi as SpeculativeJacobi
+    from ergodica.samplers.acceptance.blocks.jacobi import coupled_jacobi as coupled_jacobi
+    from ergodica.samplers.acceptance.blocks.ordered_paths import OrderedPaths as OrderedPaths
+    from ergodica.samplers.acceptance.blocks.token_verification import TokenVerification as TokenVerification
+    from ergodica.samplers.acceptance.blocks.top_down import TopDown as TopDown
+    from ergodica.samplers.acceptance.blocks.traversal import Traversal as Traversal
     from ergodica.samplers.acceptance.greedy_multi_draft import GreedyMultiDraft as GreedyMultiDraft
     from ergodica.samplers.acceptance.luce_selection import LuceSelection as LuceSelection
     from ergodica.samplers.acceptance.metropolis import Barker as Barker
@@ -26,6 +38,29 @@ if TYPE_CHECKING:
     from ergodica.samplers.acceptance.recursive_rejection_without_replacement import (
         RecursiveRejectionWithoutReplacement as RecursiveRejectionWithoutReplacement,
     )
+    from ergodica.samplers.acceptance.rejection.adaptive import AdaptiveRejection as AdaptiveRejection
+    from ergodica.samplers.acceptance.rejection.adaptive_weighted import (
+        AdaptiveWeightedRejection as AdaptiveWeightedRejection,
+    )
+    from ergodica.samplers.acceptance.rejection.alias import AliasTable as AliasTable
+    from ergodica.samplers.acceptance.rejection.coupling_from_the_past import CouplingFromThePast as CouplingFromThePast
+    from ergodica.samplers.acceptance.rejection.coupling_from_the_past import (
+        MonotoneCouplingFromThePast as MonotoneCouplingFromThePast,
+    )
+    from ergodica.samplers.acceptance.rejection.fair_bits import fair_bits as fair_bits
+    from ergodica.samplers.acceptance.rejection.fair_bits import peres_bits as peres_bits
+    from ergodica.samplers.acceptance.rejection.partial_rejection import PartialRejection as PartialRejection
+    from ergodica.samplers.acceptance.rejection.partial_rejection import sink_free_events as sink_free_events
+    from ergodica.samplers.acceptance.rejection.plain import Rejection as Rejection
+    from ergodica.samplers.acceptance.rejection.ratio_of_uniforms import RatioOfUniforms as RatioOfUniforms
+    from ergodica.samplers.acceptance.rejection.ratio_of_uniforms import ratio_box as ratio_box
+    from ergodica.samplers.acceptance.rejection.read_once_coupling import ReadOnceCoupling as ReadOnceCoupling
+    from ergodica.samplers.acceptance.rejection.rerandomisation import Rerandomisation as Rerandomisation
+    from ergodica.samplers.acceptance.rejection.squeeze import SqueezedRejection as SqueezedRejection
+    from ergodica.samplers.acceptance.rejection.truncated_normal import TruncatedNormal as TruncatedNormal
+    from ergodica.samplers.acceptance.rejection.truncated_normal import truncated_normal as truncated_normal
+    from ergodica.samplers.acceptance.rejection.two_coin import TwoCoinBarker as TwoCoinBarker
+    from ergodica.samplers.acceptance.rejection.two_coin import two_coin as two_coin
     from ergodica.samplers.acceptance.sequential_selection import SequentialSelection as SequentialSelection
     from ergodica.samplers.acceptance.single_draft import SingleDraft as SingleDraft
     from ergodica.samplers.acceptance.spechub import SpecHub as SpecHub
@@ -79,6 +114,7 @@ if TYPE_CHECKING:
     from ergodica.validation.anytime import Monitor as Monitor
     from ergodica.validation.anytime import TwoSampleBets as TwoSampleBets
     from ergodica.validation.anytime import UniformBets as UniformBets
+    from ergodica.validation.block_law import block_output as block_output
     from ergodica.validation.calibration.ecdf_band import rank_ecdf_test as rank_ecdf_test
     from ergodica.validation.calibration.ecdf_band import uniform_ecdf_test as uniform_ecdf_test
     from ergodica.validation.calibration.numpyro_calibration import numpyro_calibration as numpyro_calibration
@@ -105,6 +141,16 @@ if (_root / "pyproject.toml").is_file() and not (_root / "ergodica" / "samplers"
 
 # The same names as above: a test compares the two.
 _NAMES_OF = {
+    "ergodica.samplers.acceptance.blocks.any_subset": ("AnySubset",),
+    "ergodica.samplers.acceptance.blocks.block_verification": ("BlockVerification",),
+    "ergodica.samplers.acceptance.blocks.draft_tree": ("DraftTree",),
+    "ergodica.samplers.acceptance.blocks.fixed_tree": ("FixedTree", "most_probable_tree"),
+    "ergodica.samplers.acceptance.blocks.ideal_prefix_coupling": ("IdealPrefixCoupling",),
+    "ergodica.samplers.acceptance.blocks.jacobi": ("SpeculativeJacobi", "coupled_jacobi"),
+    "ergodica.samplers.acceptance.blocks.ordered_paths": ("OrderedPaths",),
+    "ergodica.samplers.acceptance.blocks.token_verification": ("TokenVerification",),
+    "ergodica.samplers.acceptance.blocks.top_down": ("TopDown",),
+    "ergodica.samplers.acceptance.blocks.traversal": ("Traversal",),
     "ergodica.samplers.acceptance.greedy_multi_draft": ("GreedyMultiDraft",),
     "ergodica.samplers.acceptance.luce_selection": ("LuceSelection",),
     "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
@@ -114,6 +160,22 @@ _NAMES_OF = {
     "ergodica.samplers.acceptance.ordered_selection": ("OrderedSelection",),
     "ergodica.samplers.acceptance.recursive_rejection": ("RecursiveRejection",),
     "ergodica.samplers.acceptance.recursive_rejection_without_replacement": ("RecursiveRejectionWithoutReplacement",),
+    "ergodica.samplers.acceptance.rejection.adaptive": ("AdaptiveRejection",),
+    "ergodica.samplers.acceptance.rejection.adaptive_weighted": ("AdaptiveWeightedRejection",),
+    "ergodica.samplers.acceptance.rejection.alias": ("AliasTable",),
+    "ergodica.samplers.acceptance.rejection.coupling_from_the_past": (
+        "CouplingFromThePast",
+        "MonotoneCouplingFromThePast",
+    ),
+    "ergodica.samplers.acceptance.rejection.fair_bits": ("fair_bits", "peres_bits"),
+    "ergodica.samplers.acceptance.rejection.partial_rejection": ("PartialRejection", "sink_free_events"),
+    "ergodica.samplers.acceptance.rejection.plain": ("Rejection",),
+    "ergodica.samplers.acceptance.rejection.ratio_of_uniforms": ("RatioOfUniforms", "ratio_box"),
+    "ergodica.samplers.acceptance.rejection.read_once_coupling": ("ReadOnceCoupling",),
+    "ergodica.samplers.acceptance.rejection.rerandomisation": ("Rerandomisation",),
+    "ergodica.samplers.acceptance.rejection.squeeze": ("SqueezedRejection",),
+    "ergodica.samplers.acceptance.rejection.truncated_normal": ("TruncatedNormal", "truncated_normal"),
+    "ergodica.samplers.acceptance.rejection.two_coin": ("TwoCoinBarker", "two_coin"),
     "ergodica.samplers.acceptance.sequential_selection": ("SequentialSelection",),
     "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
     "ergodica.samplers.acceptance.spechub": ("SpecHub",),
@@ -154,6 +216,7 @@ _NAMES_OF = {
     "ergodica.samplers.walks.base_chain": ("BaseChain",),
     "ergodica.samplers.walks.self_repellent": ("SelfRepellentWalk",),
     "ergodica.validation.anytime": ("Monitor", "TwoSampleBets", "UniformBets"),
+    "ergodica.validation.block_law": ("block_output",),
     "ergodica.validation.calibration.ecdf_band": ("rank_ecdf_test", "uniform_ecdf_test"),
     "ergodica.validation.calibration.numpyro_calibration": ("numpyro_calibration",),
     "ergodica.validation.calibration.parallel_chains": ("parallel_chains_calibration",),

@@ -24,6 +24,8 @@ FAMILIES = (
     "distributed",
     "flows",
     "acceptance",
+    "blocks",
+    "rejection",
 )
 """Names of the modules of ``validation.cases``, in the order of the evidence table."""
 

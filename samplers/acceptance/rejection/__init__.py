@@ -1,0 +1,1 @@
+"""Classical rejection and exact simulation: independent draws whose law is the target's, not nearly but exactly."""
