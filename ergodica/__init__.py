@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from ergodica.samplers.acceptance.blocks.token_verification import TokenVerification as TokenVerification
     from ergodica.samplers.acceptance.blocks.top_down import TopDown as TopDown
     from ergodica.samplers.acceptance.blocks.traversal import Traversal as Traversal
+    from ergodica.samplers.acceptance.continuous.density_draft import DensityDraft as DensityDraft
+    from ergodica.samplers.acceptance.continuous.gaussian_drafts import (
+        RecursiveGaussianDrafts as RecursiveGaussianDrafts,
+    )
+    from ergodica.samplers.acceptance.continuous.gaussian_drafts import (
+        SequentialGaussianDrafts as SequentialGaussianDrafts,
+    )
+    from ergodica.samplers.acceptance.continuous.latent_autoregressive import DenoisingChain as DenoisingChain
+    from ergodica.samplers.acceptance.continuous.latent_autoregressive import DenoisingChainDraft as DenoisingChainDraft
+    from ergodica.samplers.acceptance.continuous.latent_autoregressive import LastTransitionDraft as LastTransitionDraft
+    from ergodica.samplers.acceptance.continuous.reflection import GaussianReflection as GaussianReflection
     from ergodica.samplers.acceptance.greedy_multi_draft import GreedyMultiDraft as GreedyMultiDraft
     from ergodica.samplers.acceptance.luce_selection import LuceSelection as LuceSelection
     from ergodica.samplers.acceptance.metropolis import Barker as Barker
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.acceptance.optimal_luce_selection import OptimalLuceSelection as OptimalLuceSelection
     from ergodica.samplers.acceptance.optimal_selection import OptimalSelection as OptimalSelection
     from ergodica.samplers.acceptance.ordered_selection import OrderedSelection as OrderedSelection
+    from ergodica.samplers.acceptance.rank_aware_selection import RankAwareSelection as RankAwareSelection
     from ergodica.samplers.acceptance.recursive_rejection import RecursiveRejection as RecursiveRejection
     from ergodica.samplers.acceptance.recursive_rejection_without_replacement import (
         RecursiveRejectionWithoutReplacement as RecursiveRejectionWithoutReplacement,
@@ -62,8 +74,10 @@ if TYPE_CHECKING:
     from ergodica.samplers.acceptance.rejection.two_coin import TwoCoinBarker as TwoCoinBarker
     from ergodica.samplers.acceptance.rejection.two_coin import two_coin as two_coin
     from ergodica.samplers.acceptance.sequential_selection import SequentialSelection as SequentialSelection
+    from ergodica.samplers.acceptance.shared_clocks import SharedClocks as SharedClocks
     from ergodica.samplers.acceptance.single_draft import SingleDraft as SingleDraft
     from ergodica.samplers.acceptance.spechub import SpecHub as SpecHub
+    from ergodica.samplers.acceptance.staged import Staged as Staged
     from ergodica.samplers.claim import Claim as Claim
     from ergodica.samplers.claim import Exactness as Exactness
     from ergodica.samplers.claim import Space as Space
@@ -98,9 +112,13 @@ if TYPE_CHECKING:
     from ergodica.samplers.interop.site_heat_bath import SiteHeatBath as SiteHeatBath
     from ergodica.samplers.kernel import Kernel as Kernel
     from ergodica.samplers.linear_scale import LowRankScale as LowRankScale
+    from ergodica.samplers.metropolis.delayed_acceptance import DelayedAcceptance as DelayedAcceptance
     from ergodica.samplers.metropolis.finite import FiniteMetropolis as FiniteMetropolis
     from ergodica.samplers.metropolis.independence import IndependenceMetropolis as IndependenceMetropolis
+    from ergodica.samplers.metropolis.prefetching import Prefetching as Prefetching
     from ergodica.samplers.metropolis.random_walk import RandomWalk as RandomWalk
+    from ergodica.samplers.metropolis.speculative_hamiltonian import HamiltonianStep as HamiltonianStep
+    from ergodica.samplers.metropolis.speculative_hamiltonian import SpeculativeHamiltonian as SpeculativeHamiltonian
     from ergodica.samplers.sample import resume as resume
     from ergodica.samplers.sample import sample as sample
     from ergodica.samplers.slicing.coordinate import CoordinateSlice as CoordinateSlice
@@ -151,6 +169,14 @@ _NAMES_OF = {
     "ergodica.samplers.acceptance.blocks.token_verification": ("TokenVerification",),
     "ergodica.samplers.acceptance.blocks.top_down": ("TopDown",),
     "ergodica.samplers.acceptance.blocks.traversal": ("Traversal",),
+    "ergodica.samplers.acceptance.continuous.density_draft": ("DensityDraft",),
+    "ergodica.samplers.acceptance.continuous.gaussian_drafts": ("RecursiveGaussianDrafts", "SequentialGaussianDrafts"),
+    "ergodica.samplers.acceptance.continuous.latent_autoregressive": (
+        "DenoisingChain",
+        "DenoisingChainDraft",
+        "LastTransitionDraft",
+    ),
+    "ergodica.samplers.acceptance.continuous.reflection": ("GaussianReflection",),
     "ergodica.samplers.acceptance.greedy_multi_draft": ("GreedyMultiDraft",),
     "ergodica.samplers.acceptance.luce_selection": ("LuceSelection",),
     "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
@@ -158,6 +184,7 @@ _NAMES_OF = {
     "ergodica.samplers.acceptance.optimal_luce_selection": ("OptimalLuceSelection",),
     "ergodica.samplers.acceptance.optimal_selection": ("OptimalSelection",),
     "ergodica.samplers.acceptance.ordered_selection": ("OrderedSelection",),
+    "ergodica.samplers.acceptance.rank_aware_selection": ("RankAwareSelection",),
     "ergodica.samplers.acceptance.recursive_rejection": ("RecursiveRejection",),
     "ergodica.samplers.acceptance.recursive_rejection_without_replacement": ("RecursiveRejectionWithoutReplacement",),
     "ergodica.samplers.acceptance.rejection.adaptive": ("AdaptiveRejection",),
@@ -177,8 +204,10 @@ _NAMES_OF = {
     "ergodica.samplers.acceptance.rejection.truncated_normal": ("TruncatedNormal", "truncated_normal"),
     "ergodica.samplers.acceptance.rejection.two_coin": ("TwoCoinBarker", "two_coin"),
     "ergodica.samplers.acceptance.sequential_selection": ("SequentialSelection",),
+    "ergodica.samplers.acceptance.shared_clocks": ("SharedClocks",),
     "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
     "ergodica.samplers.acceptance.spechub": ("SpecHub",),
+    "ergodica.samplers.acceptance.staged": ("Staged",),
     "ergodica.samplers.claim": ("Claim", "Exactness", "Space"),
     "ergodica.samplers.compose": ("corrected", "cycle", "mixture", "on", "repeat", "tempered"),
     "ergodica.samplers.diffusion.reverse_diffusion": ("ReverseDiffusion",),
@@ -203,9 +232,12 @@ _NAMES_OF = {
     "ergodica.samplers.interop.site_heat_bath": ("SiteHeatBath",),
     "ergodica.samplers.kernel": ("Kernel",),
     "ergodica.samplers.linear_scale": ("LowRankScale",),
+    "ergodica.samplers.metropolis.delayed_acceptance": ("DelayedAcceptance",),
     "ergodica.samplers.metropolis.finite": ("FiniteMetropolis",),
     "ergodica.samplers.metropolis.independence": ("IndependenceMetropolis",),
+    "ergodica.samplers.metropolis.prefetching": ("Prefetching",),
     "ergodica.samplers.metropolis.random_walk": ("RandomWalk",),
+    "ergodica.samplers.metropolis.speculative_hamiltonian": ("HamiltonianStep", "SpeculativeHamiltonian"),
     "ergodica.samplers.sample": ("resume", "sample"),
     "ergodica.samplers.slicing.coordinate": ("CoordinateSlice",),
     "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),

@@ -127,7 +127,8 @@ def _one_chain(
 def _pieces(first: int, count: int, thin: int, capacity: int) -> Iterator[tuple[Any, Any]]:
     for done in range(0, count, capacity):
         begin, number = first + done * thin, min(capacity, count - done)
-        yield jnp.asarray(begin, jnp.int32), jnp.asarray(number, jnp.int32)
+        # Numbers of NumPy: to read one of JAX would be to wait for what is under way.
+        yield np.int32(begin), np.int32(number)
 
 
 def on_one_device(leaf: Any) -> Any:

@@ -26,6 +26,7 @@ FAMILIES = (
     "acceptance",
     "blocks",
     "rejection",
+    "speculation",
 )
 """Names of the modules of ``validation.cases``, in the order of the evidence table."""
 

@@ -1,0 +1,1 @@
+"""Acceptance rules for drafts from laws with densities."""
