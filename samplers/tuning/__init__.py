@@ -15,6 +15,7 @@ the kernel has                                       it gets
 ``width``                                            :class:`~.slice_width.SliceWidth` of each coordinate
 ``step_size``, and its info an ``acceptance_rate``   :class:`~.step_size.StepSize`
 ``scale``, and its info an ``acceptance_rate``       :class:`~.proposal_scale.ProposalScale`
+``weights`` and ``parts``, each with its own block   :class:`~.scan_weights.ScanWeights`
 ``parts`` or ``inner``                               the tuners of its parts
 ===================================================  =====================================================
 """

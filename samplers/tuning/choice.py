@@ -9,6 +9,7 @@ import numpy as np
 from ergodica.samplers.kernel import Kernel, replace
 from ergodica.samplers.tuning.composition import Inner, Parts, Together, inner_state
 from ergodica.samplers.tuning.proposal_scale import ProposalScale
+from ergodica.samplers.tuning.scan_weights import ScanWeights, blocks_of
 from ergodica.samplers.tuning.slice_width import SliceWidth
 from ergodica.samplers.tuning.step_size import StepSize
 from ergodica.samplers.tuning.tuner import Tuner
@@ -30,7 +31,8 @@ def choose_tuner(kernel: Any, state: Any, info: Any) -> Tuner | None:
     Returns
     -------
     Tuner or None
-        ``None`` if there is nothing to tune. A mixture is not tuned, since its parts move now and then only.
+        ``None`` if there is nothing to tune. Of a mixture of kernels that each update a block of their own the weights are
+        tuned; the parts of a mixture are not, since they move now and then only.
     """
     named = getattr(kernel, "tuner", None)
     if callable(named):
@@ -38,7 +40,7 @@ def choose_tuner(kernel: Any, state: Any, info: Any) -> Tuner | None:
         return tuner
     fields = {field.name for field in dataclasses.fields(kernel)}
     if "weights" in fields and "parts" in fields:
-        return None
+        return ScanWeights() if len(kernel.parts) > 1 and blocks_of(kernel, state.position) is not None else None
     if "parts" in fields and hasattr(state, "parts") and hasattr(info, "parts"):
         tuners = tuple(
             choose_tuner(part, one, other)

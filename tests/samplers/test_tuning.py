@@ -20,6 +20,7 @@ from ergodica.samplers.tuning.choice import choose_tuner, tuned_leaves
 from ergodica.samplers.tuning.composition import Inner, Parts, Together
 from ergodica.samplers.tuning.parallel_affine import ParallelAffine
 from ergodica.samplers.tuning.proposal_scale import ProposalScale
+from ergodica.samplers.tuning.scan_weights import ScanWeights, blocks_of
 from ergodica.samplers.tuning.slice_width import SliceWidth
 from ergodica.samplers.tuning.step_size import DualAverage, StepSize
 from ergodica.samplers.tuning.tuner import Tuner
@@ -103,6 +104,48 @@ def test_factor_keeps_the_old_value_of_a_coordinate_that_has_not_moved():
         assert np.all(np.isfinite(new))
     few = Moments.empty(3, float, dense=True).add(jnp.asarray(DRAWS[0][:2]))
     assert np.all(np.isfinite(factor(few, jnp.eye(3))))
+
+
+# --- random scans -----------------------------------------------------------------------------------------------------
+
+
+def test_slow_blocks_are_visited_more_often():
+    """Two autoregressive blocks; at a pick the first forgets half of what it was, the second a twentieth."""
+    steps, chains, forgets = 4000, 8, np.array([0.5, 0.05])
+    rng = np.random.default_rng(5)
+    positions = np.zeros((steps, chains, 2))
+    now = rng.normal(size=(chains, 2))
+    for step in range(steps):
+        block = rng.integers(0, 2, chains)
+        rho = 1 - forgets[block]
+        rows = np.arange(chains)
+        now[rows, block] = rho * now[rows, block] + np.sqrt(1 - rho**2) * rng.normal(size=chains)
+        positions[step] = now
+    kernel = mixture(on(0, RandomWalk(1.0)), on(1, RandomWalk(1.0)))
+    # The picks above are those of equal weights, whatever has been learnt by the end of a window: look at the first only.
+    first = ScanWeights(floor=0.2)
+    adaptation = first.init(kernel, states(positions[0]), jnp.asarray(10 * steps, jnp.int32))
+    (adaptation, kernel), _ = jax.lax.scan(
+        lambda carry, seen: (first.update(*carry, states(seen[1]), None, seen[0]), None),
+        (adaptation, kernel),
+        (jnp.arange(1, steps + 1, dtype=jnp.int32), jnp.asarray(positions)),
+    )
+    slow = 1 / forgets[1] / (1 / forgets).sum()
+    np.testing.assert_allclose(kernel.weights, [0.1 + 0.8 * (1 - slow), 0.1 + 0.8 * slow], atol=0.02)
+
+
+def test_blocks_of_a_mixture():
+    two = {"a": jnp.zeros(()), "b": jnp.zeros(2)}
+    table = blocks_of(mixture(on("b", RandomWalk(1.0)), on("a", RandomWalk(1.0))), two)
+    np.testing.assert_array_equal(table, [[0, 1, 1], [1, 0, 0]])
+    assert blocks_of(mixture(on("a", RandomWalk(1.0)), on("a", RandomWalk(1.0))), two) is None
+    assert blocks_of(mixture(on("a", RandomWalk(1.0)), RandomWalk(1.0)), two) is None
+    assert blocks_of(RandomWalk(1.0), two) is None
+    overlapping = mixture(on("a", RandomWalk(1.0)), RandomWalk(1.0))
+    with pytest.raises(ValueError, match="each update a block of their own"):
+        ScanWeights().init(overlapping, DensityState({"a": jnp.zeros((4,)), "b": jnp.zeros((4, 2))}, None), 10)
+    with pytest.raises(ValueError, match="floor"):
+        ScanWeights(floor=1.5)
 
 
 # --- acceptance rates -------------------------------------------------------------------------------------------------
@@ -251,6 +294,7 @@ def test_choice_by_the_names_of_the_fields():
     assert chosen(tempered(RandomWalk(1.0), 0.5).bind(NORMAL), x) == Inner(ProposalScale())
     assert chosen(on(0, RandomWalk(1.0), NORMAL), x) == Inner(ProposalScale())
     assert chosen(HeatBath([0, 1], lambda x: 0.0 * x), jnp.asarray(0)) is None
+    assert chosen(mixture(on(0, RandomWalk(1.0)), on(1, RandomWalk(2.0))).bind(NORMAL), x) == ScanWeights()
     assert chosen(mixture(RandomWalk(1.0), RandomWalk(2.0)).bind(NORMAL), x) is None
     assert choose_tuner(Leapfrog(jnp.ones(())), None, infos(0.5)) == StepSize()
 
