@@ -148,7 +148,7 @@ class LiveSummary:
             for leaf in leaves:
                 if leaf.dtype.kind in "fiub" and (room := most - sum(part.shape[2] for part in parts)) > 0:
                     parts.append(leaf.reshape(chains, count, -1)[:, :, :room])
-            flat = np.concatenate(parts, axis=2, dtype=float) if parts else np.empty((chains, count, 0))
+            flat = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty((chains, count, 0), bool)], axis=2)
             if self._means is None:
                 self._means = BatchMeans(chains, flat.shape[2])
             self._means.add(flat)

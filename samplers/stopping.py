@@ -23,6 +23,19 @@ GROWTH = 1.1
 """Factor between two numbers of draws at which the rule is asked."""
 
 
+def _shifted(draws: np.ndarray, shift: Float[np.ndarray, "chains d"]) -> Float[np.ndarray, "chains count d"]:
+    """Subtract a number from each chain's coordinates, in double precision."""
+    chains, count, size = draws.shape
+    out = np.array(draws, float, order="C")
+    # Several draws at once, since NumPy's loops over few coordinates cost more than their arithmetic.
+    group = max(1, 512 // max(size, 1))
+    whole = count - count % group
+    grouped = out[:, :whole].reshape(chains, whole // group, group * size)  # a view
+    grouped -= np.tile(shift, group)[:, None]
+    out[:, whole:] -= shift[:, None]
+    return out
+
+
 class BatchMeans:
     """Means of batches of draws, and the spread of the draws, of each coordinate and chain.
 
@@ -49,10 +62,10 @@ class BatchMeans:
 
     def add(self, draws: Float[np.ndarray, "chains count d"]) -> None:
         """Add draws that follow those added before."""
-        draws = np.asarray(draws, float)
+        draws = np.asarray(draws)
         if self.count == 0 and draws.shape[1]:
-            self._shift = draws[:, 0].copy()
-        draws = draws - self._shift[:, None]
+            self._shift = draws[:, 0].astype(float)
+        draws = _shifted(draws, self._shift)
         self._squares += np.einsum("cnd,cnd->cd", draws, draws)
         while draws.shape[1]:
             room = self.length - self.count % self.length
@@ -66,7 +79,8 @@ class BatchMeans:
                 self._close()
             if whole > 0:
                 chains, _, size = draws.shape
-                sums = draws[:, : whole * self.length].reshape(chains, whole, self.length, size).sum(axis=2)
+                batches = draws[:, : whole * self.length].reshape(chains, whole, self.length, size)
+                sums = np.einsum("cbld->cbd", batches)
                 self._sums[self._full : self._full + whole] = np.swapaxes(sums, 0, 1)
                 self._full += whole
                 self.count += whole * self.length
