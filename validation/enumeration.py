@@ -84,6 +84,7 @@ def enumerate_law(
     min_probability: float = 0.0,
     max_iterations: int = 10_000,
     engine: Literal["auto", "trace", "replay"] = "auto",
+    host: Literal["jax", "numba"] = "jax",
 ) -> Law:
     """Return the exact law of what a program returns.
 
@@ -107,6 +108,9 @@ def enumerate_law(
     engine
         ``"trace"`` evaluates the traced program on all paths at once (millions of paths a minute); ``"replay"`` runs it
         in Python once for each path (for programs that cannot be traced); ``"auto"`` traces if it can.
+    host
+        ``"numba"``: the law is that of the machine code that the compiled host makes of the program, which is run once for
+        each path. ``engine`` and ``max_iterations`` mean nothing then.
 
     Returns
     -------
@@ -131,6 +135,10 @@ def enumerate_law(
     >>> print(enumerate_law(two_coins, jax.random.key(0)).vector(3))
     [0.25 0.5  0.25]
     """
+    if host == "numba":
+        from ergodica.validation.compiled_walk import compiled_laws
+
+        return _checked(compiled_laws(function, [arguments], max_paths=max_paths, min_probability=min_probability)[0])
     if engine != "replay":
         try:
             walk, outputs, treedef = _walk(
@@ -187,6 +195,7 @@ def transition_matrix(
     *,
     max_paths: int = 2_000_000,
     max_iterations: int = 10_000,
+    host: Literal["jax", "numba"] = "jax",
 ) -> np.ndarray:
     """Return the transition matrix of a kernel on a finite space, from the law of the code that runs.
 
@@ -198,7 +207,9 @@ def transition_matrix(
         All positions of the space, stacked on a leading axis; or all states, as a stacked named tuple, for kernels
         whose state is more than a position. All rows are enumerated in one walk.
     max_paths, max_iterations
-        As in :func:`enumerate_law`, for all rows together.
+        As in :func:`enumerate_law`, for all rows together; on the compiled host for each row.
+    host
+        As in :func:`enumerate_law`.
 
     Returns
     -------
@@ -220,23 +231,36 @@ def transition_matrix(
         start = reference.init(at, key=random_start_key(key))
         return reference.step(key, start)[0].position
 
-    walk, outputs, treedef = _walk(
-        step,
-        (jax.random.key(0),),
-        states,
-        max_paths=max_paths,
-        min_probability=0.0,
-        max_iterations=max_iterations,
-    )
     count = jax.tree.leaves(states)[0].shape[0]
+    if host == "numba":
+        from ergodica.validation.compiled_walk import compiled_laws
+
+        starts = [(jax.random.key(0), jax.tree.map(lambda leaf, row=row: leaf[row], states)) for row in range(count)]
+        laws = compiled_laws(step, starts, max_paths=max_paths)
+        moves = [
+            (origin, outcome, probability)
+            for origin, law in enumerate(laws)
+            for outcome, probability in zip(law.support, law.probabilities, strict=True)
+        ]
+    else:
+        walk, outputs, treedef = _walk(
+            step,
+            (jax.random.key(0),),
+            states,
+            max_paths=max_paths,
+            min_probability=0.0,
+            max_iterations=max_iterations,
+        )
+        representative, origins, totals = _merge_rows(walk, outputs)
+        moves = [
+            (origin, jax.tree.unflatten(treedef, [value[row] for value in outputs]), probability)
+            for row, origin, probability in zip(representative, origins, totals, strict=True)
+        ]
     number = {
-        outcome_key(jax.tree.unflatten(treedef, [np.asarray(leaf[row]) for leaf in jax.tree.leaves(states)])): row
-        for row in range(count)
+        outcome_key(jax.tree.map(lambda leaf, row=row: np.asarray(leaf[row]), states)): row for row in range(count)
     }
-    representative, origins, totals = _merge_rows(walk, outputs)
     matrix = np.zeros((count, count))
-    for row, origin, probability in zip(representative, origins, totals, strict=True):
-        outcome = jax.tree.unflatten(treedef, [value[row] for value in outputs])
+    for origin, outcome, probability in moves:
         target = number.get(outcome_key(outcome))
         if target is None:
             start = jax.tree.map(lambda leaf, at=origin: np.asarray(leaf[at]).tolist(), states)

@@ -170,7 +170,12 @@ def while_(emitter: Emitter, equation: Equation, *operands: Value) -> list[Value
     current = everything()
     with emitter.scope():
         (goes_on,) = emitter.emit(condition, [*tests, *_constants(current)])
-        builder.cbranch(emitter.entry(goes_on, [0] * len(goes_on.shape)), turn, after)
+        again = emitter.entry(goes_on, [0] * len(goes_on.shape))
+        if emitter.oracle is not None:
+            from ergodica.samplers.lowering.oracle import stopped
+
+            again = builder.and_(again, builder.not_(stopped(emitter)))
+        builder.cbranch(again, turn, after)
     builder.position_at_end(turn)
     with emitter.scope():
         results = emitter.emit(body, [*consts, *current])

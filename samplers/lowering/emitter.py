@@ -106,6 +106,7 @@ class Emitter:
         self.workspace = workspace
         self.addresses = addresses
         self.large: list[Constant] = []
+        self.oracle: Any = None
         self.workspace_bytes = 0
         self._stack = 0
         self._free: list[tuple[int, int]] = []

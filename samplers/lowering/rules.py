@@ -57,6 +57,7 @@ RULE_FILES = (
     "indexing",
     "linear_algebra",
     "native_calls",
+    "oracle",
     "random_bits",
     "reductions",
     "shape_rules",
@@ -79,7 +80,6 @@ REFUSED: dict[str, str] = {
     "io_callback": "it calls Python, which a compiled loop cannot; run on the XLA host",
     "debug_callback": "it calls Python, which a compiled loop cannot; remove the print, or run on the XLA host",
     "debug_print": "it calls Python, which a compiled loop cannot; remove the print, or run on the XLA host",
-    "choice": "choice points are visible only while a law is enumerated; lower the kernel itself",
 }
 """Primitives that are not lowered, and why."""
 
