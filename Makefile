@@ -44,6 +44,8 @@ types: $(VENV_TEST)/.tools  ## Check the types.
 imports: $(VENV_TEST)/.tools  ## Check who may import whom.
 	$(VENV_TEST)/bin/lint-imports
 
+docs: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.pytest_cache/d/xla
+docs: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 docs: $(VENV_TEST)/.tools  ## Build the documentation into docs/_build/html, warnings being errors.
 	rm -rf docs/generated
 	$(VENV_TEST)/bin/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
