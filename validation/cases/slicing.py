@@ -118,6 +118,12 @@ def _uncapped(subject: Any, target: Any) -> Any:
     return dataclasses.replace(_scalar_width(subject, target), max_steps=None, max_doublings=30, max_shrink=1000)
 
 
+def _hurried(subject: Any, target: Any) -> Any:
+    """Wide intervals and two rejected points at most, so that the caps decide."""
+    kernel = _scalar_width(_plain(subject), target)
+    return dataclasses.replace(kernel, width=8 * kernel.width, max_steps=2, max_doublings=2, max_shrink=2)
+
+
 def _unscaled(subject: Any, target: Any) -> Any:
     return dataclasses.replace(_plain(subject), logdensity=target.logdensity)
 
@@ -276,6 +282,8 @@ def _box_checks(steps: int) -> tuple[Check, ...]:
 BIMODAL = stationary_start_check("bimodal1", bimodal1(), steps=40, n=8000, bind=_scalar_width)
 """Forty steps, as wrong intervals shift mass between the modes slowly."""
 
+CAPPED = stationary_start_check("bimodal1, caps hit", bimodal1(), steps=10, n=4000, bind=_hurried)
+
 CASES: tuple[Case, ...] = (
     Case(
         "coordinate-slice",
@@ -283,6 +291,7 @@ CASES: tuple[Case, ...] = (
         lambda: CoordinateSlice(1.0),
         (
             BIMODAL,
+            CAPPED,
             stationary_start_check("banana3", banana3(), steps=3, n=4000, bind=_scalar_width),
             regression_check(
                 "Exp(1), slope 1/2",
@@ -308,6 +317,7 @@ CASES: tuple[Case, ...] = (
         lambda: HitAndRunSlice(2.0),
         (
             stationary_start_check("bimodal1", bimodal1(), steps=10, n=8000, bind=_unscaled),
+            CAPPED,
             stationary_start_check("banana3", banana3(), steps=5, n=4000, bind=_unscaled),
             stationary_start_check("correlated normal", correlated_normal(4), steps=5, n=4000, bind=_unscaled),
         ),
