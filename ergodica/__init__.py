@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ergodica.samplers.acceptance.continuous.latent_autoregressive import LastTransitionDraft as LastTransitionDraft
     from ergodica.samplers.acceptance.continuous.reflection import GaussianReflection as GaussianReflection
     from ergodica.samplers.acceptance.greedy_multi_draft import GreedyMultiDraft as GreedyMultiDraft
+    from ergodica.samplers.acceptance.integer_weights import IntegerDraw as IntegerDraw
     from ergodica.samplers.acceptance.luce_selection import LuceSelection as LuceSelection
     from ergodica.samplers.acceptance.metropolis import Barker as Barker
     from ergodica.samplers.acceptance.metropolis import GeneralisedBarker as GeneralisedBarker
@@ -78,6 +79,8 @@ if TYPE_CHECKING:
     from ergodica.samplers.acceptance.single_draft import SingleDraft as SingleDraft
     from ergodica.samplers.acceptance.spechub import SpecHub as SpecHub
     from ergodica.samplers.acceptance.staged import Staged as Staged
+    from ergodica.samplers.acceptance.sum_tree import SumTree as SumTree
+    from ergodica.samplers.acceptance.sum_tree import sum_tree_draw as sum_tree_draw
     from ergodica.samplers.claim import Claim as Claim
     from ergodica.samplers.claim import Exactness as Exactness
     from ergodica.samplers.claim import Space as Space
@@ -121,6 +124,49 @@ if TYPE_CHECKING:
     from ergodica.samplers.metropolis.speculative_hamiltonian import SpeculativeHamiltonian as SpeculativeHamiltonian
     from ergodica.samplers.sample import resume as resume
     from ergodica.samplers.sample import sample as sample
+    from ergodica.samplers.sequences.asap import ApproximateFutures as ApproximateFutures
+    from ergodica.samplers.sequences.best_of_n import BestOfN as BestOfN
+    from ergodica.samplers.sequences.cached_model import CachedModel as CachedModel
+    from ergodica.samplers.sequences.dead_prefix_trie import DeadPrefixTrie as DeadPrefixTrie
+    from ergodica.samplers.sequences.function_model import FunctionModel as FunctionModel
+    from ergodica.samplers.sequences.generate import generate as generate
+    from ergodica.samplers.sequences.generation import Generation as Generation
+    from ergodica.samplers.sequences.hugging_face import HuggingFaceModel as HuggingFaceModel
+    from ergodica.samplers.sequences.model import SequenceModel as SequenceModel
+    from ergodica.samplers.sequences.n_gram import NGramModel as NGramModel
+    from ergodica.samplers.sequences.particle_filter import ParticleFilter as ParticleFilter
+    from ergodica.samplers.sequences.particle_gibbs import ParticleGibbs as ParticleGibbs
+    from ergodica.samplers.sequences.particle_step import Bootstrap as Bootstrap
+    from ergodica.samplers.sequences.power_sampling import PowerSampling as PowerSampling
+    from ergodica.samplers.sequences.segment_rejection import SegmentRejection as SegmentRejection
+    from ergodica.samplers.sequences.soft_rejection import SoftRejection as SoftRejection
+    from ergodica.samplers.sequences.structured.arithmetic import ArithmeticSampling as ArithmeticSampling
+    from ergodica.samplers.sequences.structured.cautious import CautiousDecoding as CautiousDecoding
+    from ergodica.samplers.sequences.structured.entropy_truncation import EtaCutoff as EtaCutoff
+    from ergodica.samplers.sequences.structured.entropy_truncation import TopH as TopH
+    from ergodica.samplers.sequences.structured.entropy_truncation import Typical as Typical
+    from ergodica.samplers.sequences.structured.first_hitting import FirstHitting as FirstHitting
+    from ergodica.samplers.sequences.structured.priority import PrioritySearch as PrioritySearch
+    from ergodica.samplers.sequences.structured.quasi_random import minimum_bayes_risk as minimum_bayes_risk
+    from ergodica.samplers.sequences.structured.quasi_random import quasi_random_mean as quasi_random_mean
+    from ergodica.samplers.sequences.structured.stochastic_beam_search import (
+        StochasticBeamSearch as StochasticBeamSearch,
+    )
+    from ergodica.samplers.sequences.structured.target_transform import TargetTransform as TargetTransform
+    from ergodica.samplers.sequences.structured.target_transform import Temperature as Temperature
+    from ergodica.samplers.sequences.structured.target_transform import TransformsInTurn as TransformsInTurn
+    from ergodica.samplers.sequences.structured.truncation import EpsilonCutoff as EpsilonCutoff
+    from ergodica.samplers.sequences.structured.truncation import MinP as MinP
+    from ergodica.samplers.sequences.structured.truncation import TopK as TopK
+    from ergodica.samplers.sequences.structured.truncation import TopP as TopP
+    from ergodica.samplers.sequences.structured.without_replacement import MurthyWeights as MurthyWeights
+    from ergodica.samplers.sequences.structured.without_replacement import RajWeights as RajWeights
+    from ergodica.samplers.sequences.structured.without_replacement import ThresholdWeights as ThresholdWeights
+    from ergodica.samplers.sequences.structured.without_replacement import gumbel_top_k as gumbel_top_k
+    from ergodica.samplers.sequences.structured.without_replacement import weighted_mean as weighted_mean
+    from ergodica.samplers.sequences.table_model import TableModel as TableModel
+    from ergodica.samplers.sequences.twisted import TwistedStep as TwistedStep
+    from ergodica.samplers.sequences.weighted_rejection_step import WeightedRejectionStep as WeightedRejectionStep
     from ergodica.samplers.slicing.coordinate import CoordinateSlice as CoordinateSlice
     from ergodica.samplers.slicing.gibbsian_polar import GibbsianPolarSlice as GibbsianPolarSlice
     from ergodica.samplers.slicing.hit_and_run import HitAndRunSlice as HitAndRunSlice
@@ -178,6 +224,7 @@ _NAMES_OF = {
     ),
     "ergodica.samplers.acceptance.continuous.reflection": ("GaussianReflection",),
     "ergodica.samplers.acceptance.greedy_multi_draft": ("GreedyMultiDraft",),
+    "ergodica.samplers.acceptance.integer_weights": ("IntegerDraw",),
     "ergodica.samplers.acceptance.luce_selection": ("LuceSelection",),
     "ergodica.samplers.acceptance.metropolis": ("Barker", "GeneralisedBarker", "Lazy", "Metropolis"),
     "ergodica.samplers.acceptance.naive": ("Naive",),
@@ -208,6 +255,7 @@ _NAMES_OF = {
     "ergodica.samplers.acceptance.single_draft": ("SingleDraft",),
     "ergodica.samplers.acceptance.spechub": ("SpecHub",),
     "ergodica.samplers.acceptance.staged": ("Staged",),
+    "ergodica.samplers.acceptance.sum_tree": ("SumTree", "sum_tree_draw"),
     "ergodica.samplers.claim": ("Claim", "Exactness", "Space"),
     "ergodica.samplers.compose": ("corrected", "cycle", "mixture", "on", "repeat", "tempered"),
     "ergodica.samplers.diffusion.reverse_diffusion": ("ReverseDiffusion",),
@@ -239,6 +287,41 @@ _NAMES_OF = {
     "ergodica.samplers.metropolis.random_walk": ("RandomWalk",),
     "ergodica.samplers.metropolis.speculative_hamiltonian": ("HamiltonianStep", "SpeculativeHamiltonian"),
     "ergodica.samplers.sample": ("resume", "sample"),
+    "ergodica.samplers.sequences.asap": ("ApproximateFutures",),
+    "ergodica.samplers.sequences.best_of_n": ("BestOfN",),
+    "ergodica.samplers.sequences.cached_model": ("CachedModel",),
+    "ergodica.samplers.sequences.dead_prefix_trie": ("DeadPrefixTrie",),
+    "ergodica.samplers.sequences.function_model": ("FunctionModel",),
+    "ergodica.samplers.sequences.generate": ("generate",),
+    "ergodica.samplers.sequences.generation": ("Generation",),
+    "ergodica.samplers.sequences.hugging_face": ("HuggingFaceModel",),
+    "ergodica.samplers.sequences.model": ("SequenceModel",),
+    "ergodica.samplers.sequences.n_gram": ("NGramModel",),
+    "ergodica.samplers.sequences.particle_filter": ("ParticleFilter",),
+    "ergodica.samplers.sequences.particle_gibbs": ("ParticleGibbs",),
+    "ergodica.samplers.sequences.particle_step": ("Bootstrap",),
+    "ergodica.samplers.sequences.power_sampling": ("PowerSampling",),
+    "ergodica.samplers.sequences.segment_rejection": ("SegmentRejection",),
+    "ergodica.samplers.sequences.soft_rejection": ("SoftRejection",),
+    "ergodica.samplers.sequences.structured.arithmetic": ("ArithmeticSampling",),
+    "ergodica.samplers.sequences.structured.cautious": ("CautiousDecoding",),
+    "ergodica.samplers.sequences.structured.entropy_truncation": ("EtaCutoff", "TopH", "Typical"),
+    "ergodica.samplers.sequences.structured.first_hitting": ("FirstHitting",),
+    "ergodica.samplers.sequences.structured.priority": ("PrioritySearch",),
+    "ergodica.samplers.sequences.structured.quasi_random": ("minimum_bayes_risk", "quasi_random_mean"),
+    "ergodica.samplers.sequences.structured.stochastic_beam_search": ("StochasticBeamSearch",),
+    "ergodica.samplers.sequences.structured.target_transform": ("TargetTransform", "Temperature", "TransformsInTurn"),
+    "ergodica.samplers.sequences.structured.truncation": ("EpsilonCutoff", "MinP", "TopK", "TopP"),
+    "ergodica.samplers.sequences.structured.without_replacement": (
+        "MurthyWeights",
+        "RajWeights",
+        "ThresholdWeights",
+        "gumbel_top_k",
+        "weighted_mean",
+    ),
+    "ergodica.samplers.sequences.table_model": ("TableModel",),
+    "ergodica.samplers.sequences.twisted": ("TwistedStep",),
+    "ergodica.samplers.sequences.weighted_rejection_step": ("WeightedRejectionStep",),
     "ergodica.samplers.slicing.coordinate": ("CoordinateSlice",),
     "ergodica.samplers.slicing.gibbsian_polar": ("GibbsianPolarSlice",),
     "ergodica.samplers.slicing.hit_and_run": ("HitAndRunSlice",),

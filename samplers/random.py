@@ -59,6 +59,11 @@ def resolved_by(resolver: Resolver) -> Iterator[None]:
         _resolver.reset(token)
 
 
+def current_resolver() -> Resolver | None:
+    """Return what resolves choices here; ``None`` in production. For code that draws without JAX."""
+    return _resolver.get()
+
+
 def _kind(value: Any) -> str:
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"an array of dtype {value.dtype} and shape {tuple(value.shape)}"

@@ -27,6 +27,8 @@ FAMILIES = (
     "blocks",
     "rejection",
     "speculation",
+    "sequences",
+    "structured",
 )
 """Names of the modules of ``validation.cases``, in the order of the evidence table."""
 

@@ -1,0 +1,1 @@
+"""Autoregressive models, and exact generation from them and from laws made of them."""
