@@ -191,11 +191,13 @@ if TYPE_CHECKING:
     )
     from ergodica.validation.calibration.tarp import tarp as tarp
     from ergodica.validation.certify import certify as certify
+    from ergodica.validation.choose_checks import choose_checks as choose_checks
     from ergodica.validation.enumeration import enumerate_law as enumerate_law
     from ergodica.validation.enumeration import transition_matrix as transition_matrix
     from ergodica.validation.exact import check_exact as check_exact
     from ergodica.validation.multiplicity import e_bh as e_bh
     from ergodica.validation.multiplicity import holm as holm
+    from ergodica.validation.step_function import FunctionKernel as FunctionKernel
 
 __version__ = "0.1.0.dev0"
 
@@ -339,9 +341,11 @@ _NAMES_OF = {
     "ergodica.validation.calibration.simulation_based": ("simulation_based_calibration",),
     "ergodica.validation.calibration.tarp": ("tarp",),
     "ergodica.validation.certify": ("certify",),
+    "ergodica.validation.choose_checks": ("choose_checks",),
     "ergodica.validation.enumeration": ("enumerate_law", "transition_matrix"),
     "ergodica.validation.exact": ("check_exact",),
     "ergodica.validation.multiplicity": ("e_bh", "holm"),
+    "ergodica.validation.step_function": ("FunctionKernel",),
 }
 _HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
 _PARTS = ("samplers", "theory", "validation")

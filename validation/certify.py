@@ -3,16 +3,21 @@
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
+from ergodica.samplers.claim import Claim
 from ergodica.samplers.kernel import Kernel
 from ergodica.validation.catalogue import case_of, catalogue
+from ergodica.validation.choose_checks import Choice, choose_checks
+from ergodica.validation.enumeration import EnumerationError
 from ergodica.validation.evidence import Case, Check, Evidence, run_check
-from ergodica.validation.exact import exact_check
 from ergodica.validation.host import Host, steps_on
-from ergodica.validation.stationary_start import stationary_start_check
+from ergodica.validation.offer import KnownLaw, first_line, is_fault
+from ergodica.validation.step_function import FunctionKernel
+from ergodica.validation.targets.model import Model
 from ergodica.validation.targets.target import FiniteTarget, Target
 
 
@@ -28,11 +33,20 @@ class Report:
         Names of the checks for which the budget did not suffice.
     elsewhere
         Names of the checks that make no step on the host that was asked for: those of the traced program.
+    picked
+        Where the checks were chosen for the kernel: why, by the name of the check.
+    left_out
+        Where they were chosen: which kinds of checks were not, and why.
+    claim
+        What the subject promises.
     """
 
     evidence: tuple[Evidence, ...]
     skipped: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    picked: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    claim: Claim | None = None
 
     @property
     def passed(self) -> bool:
@@ -56,9 +70,11 @@ class Report:
             {
                 "passed": self.passed,
                 "false_alarm": self.false_alarm,
-                "evidence": [dataclasses.asdict(record) for record in self.evidence],
+                "evidence": [record.to_record() for record in self.evidence],
                 "skipped": list(self.skipped),
                 "elsewhere": list(self.elsewhere),
+                "picked": dict(self.picked),
+                "left_out": dict(self.left_out),
             },
             indent=2,
         )
@@ -74,8 +90,11 @@ class Report:
             )
             if not record.passed and record.details:
                 lines.append(f"       {record.details}")
+            elif record.check in self.picked:
+                lines.append(f"       because {self.picked[record.check]}")
         lines += [f"skip {name}: over budget" for name in self.skipped]
         lines += [f"skip {name}: not about the host" for name in self.elsewhere]
+        lines += [f"no   {kind}: {why}" for kind, why in self.left_out.items()]
         lines.append(
             f"{'certified' if self.passed else 'NOT certified'}: {len(self.evidence)} checks, "
             f"false alarm at most {self.false_alarm:.1g}"
@@ -83,31 +102,23 @@ class Report:
         return "\n".join(lines)
 
 
-def _checks_on(subject: Any, target: Any) -> tuple[Check, ...]:
+def _choice_on(subject: Any, target: Any) -> Choice:
     if not isinstance(subject, Kernel):
         raise TypeError(
             f"certify with a target needs a kernel; got {type(subject).__name__}. Leave the target out for a rule of the "
             "catalogue."
         )
-    if not isinstance(target, Target | FiniteTarget):
+    if not isinstance(target, Target | FiniteTarget | Model):
         raise TypeError(
-            f"certify needs a target with known truth, a Target or a FiniteTarget of ergodica.validation; got "
+            f"certify needs a target with known truth, a Target, FiniteTarget or Model of ergodica.validation; got "
             f"{type(target).__name__}"
         )
-    if not subject.claim.is_exact:
-        raise ValueError(
-            f"this kernel claims to be {subject.claim}: no target is left invariant, so there is nothing to certify "
-            "against one. Leave the target out to run the catalogue's checks of its actual claim."
-        )
-    start = stationary_start_check(target.name, target)
-    if isinstance(target, FiniteTarget):
-        return (exact_check(target.name, target), start)
-    return (start,)
+    return choose_checks(subject, target)
 
 
 def certify(
     subject: Any,
-    target: Target | FiniteTarget | None = None,
+    target: KnownLaw | None = None,
     *,
     budget: float | None = None,
     seed: int = 0,
@@ -118,13 +129,16 @@ def certify(
     Parameters
     ----------
     subject
-        A kernel or acceptance rule, or the name of a row of the catalogue.
+        A kernel or acceptance rule, or the name of a row of the catalogue. With a target also a function
+        ``step(key, position) -> position``.
     target
         A target with known truth. Without one, the checks of the catalogue's row for the subject's class run, which
-        bring their own targets. With one, the kernel may be any that the library has never seen: its exact transition
-        matrix is checked on a finite target, its steps from exact draws on any.
+        bring their own targets. With one, the kernel may be any that the library has never seen: the checks are chosen by
+        what it offers and claims, and the report says which and why; see
+        :func:`ergodica.validation.choose_checks.choose_checks`.
     budget
-        Seconds to spend; checks that would go beyond are skipped and listed. Default: all checks.
+        Seconds to spend; checks that would go beyond are skipped and listed. Chosen checks run cheap ones first. Default:
+        all checks.
     seed
         Seed of the statistical checks.
     host
@@ -150,6 +164,8 @@ def certify(
     True
     """
     case: Case | None
+    if target is not None and callable(subject) and not hasattr(subject, "claim"):
+        subject = FunctionKernel(subject)
     if isinstance(subject, str):
         if subject not in catalogue():
             raise KeyError(f"the catalogue has no {subject!r}; it has {', '.join(catalogue())}")
@@ -159,10 +175,18 @@ def certify(
     else:
         case = case_of(subject)
     if not hasattr(subject, "claim"):
-        raise TypeError(f"certify needs a kernel or a rule with a claim; got {type(subject).__name__}")
+        raise TypeError(
+            "certify needs a kernel or a rule with a claim, or, with a target, a function step(key, position) -> position; "
+            f"got {type(subject).__name__}"
+        )
     name = case.name if case is not None else type(subject).__name__
+    if isinstance(subject, FunctionKernel):
+        name = getattr(subject.move, "__name__", name)
+    choice = Choice((), {}, {})
     if target is not None:
-        checks = _checks_on(subject, target)
+        with jax.enable_x64(True):
+            choice = _choice_on(subject, target)
+        checks = choice.checks
     elif case is not None:
         checks = case.checks
     else:
@@ -172,12 +196,15 @@ def certify(
         )
     if host not in ("jax", "numba"):
         raise ValueError(f"host is one of 'jax', 'numba'; got {host!r}")
-    return _run(subject, name, checks, budget=budget, seed=seed, host=host)
+    return _run(subject, name, checks, choice, budget=budget, seed=seed, host=host)
 
 
-def _run(subject: Any, name: str, checks: tuple[Check, ...], *, budget: float | None, seed: int, host: Host) -> Report:
+def _run(
+    subject: Any, name: str, checks: tuple[Check, ...], choice: Choice, *, budget: float | None, seed: int, host: Host
+) -> Report:
     started = time.perf_counter()
     evidence, skipped, elsewhere = [], [], []
+    left_out = dict(choice.left_out)
     with jax.enable_x64(True):
         key = jax.random.key(seed)
         for index, check in enumerate(checks):
@@ -185,9 +212,21 @@ def _run(subject: Any, name: str, checks: tuple[Check, ...], *, budget: float | 
                 skipped.append(check.name)
                 continue
             with steps_on(host) as use:
-                record = run_check(check, subject, name=name, key=jax.random.fold_in(key, index))
+                try:
+                    record = run_check(check, subject, name=name, key=jax.random.fold_in(key, index))
+                except EnumerationError as error:
+                    if check.name not in choice.picked:
+                        raise
+                    if not is_fault(str(error)):
+                        left_out[check.name] = first_line(error)
+                        continue
+                    record = _refused(subject, name, check, str(error))
             if host == "jax" or use.happened:
                 evidence.append(record)
             else:
                 elsewhere.append(check.name)
-    return Report(tuple(evidence), tuple(skipped), tuple(elsewhere))
+    return Report(tuple(evidence), tuple(skipped), tuple(elsewhere), choice.picked, left_out, subject.claim)
+
+
+def _refused(subject: Any, name: str, check: Check, words: str) -> Evidence:
+    return Evidence(name, str(subject.claim), check.name, float("inf"), 0.0, False, 0.0, 0.0, words)

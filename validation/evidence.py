@@ -9,6 +9,8 @@ from typing import Any
 import jax
 from jaxtyping import PRNGKeyArray
 
+from ergodica.validation.pictures import Picture
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -27,6 +29,8 @@ class Outcome:
         which is no evidence.
     details
         A sentence for a person: on failure, the states, flows or quantities that are wrong.
+    pictures
+        Numbers for the pictures of an evidence card.
     """
 
     statistic: float
@@ -34,6 +38,7 @@ class Outcome:
     passed: bool
     false_alarm: float | None
     details: str = ""
+    pictures: tuple[Picture, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Evidence:
         Its claim, in words.
     check
         Name of the check.
-    statistic, bound, passed, false_alarm, details
+    statistic, bound, passed, false_alarm, details, pictures
         As in :class:`Outcome`.
     seconds
         How long the check took.
@@ -83,6 +88,19 @@ class Evidence:
     false_alarm: float | None
     seconds: float
     details: str = ""
+    pictures: tuple[Picture, ...] = dataclasses.field(default=(), compare=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """``"exact"``, ``"statistical"`` with a proven level, or ``"diagnostic"``, which is no evidence."""
+        if self.false_alarm is None:
+            return "diagnostic"
+        return "exact" if self.false_alarm == 0 else "statistical"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the record without its pictures, as numbers and words."""
+        fields = (field.name for field in dataclasses.fields(self) if field.name != "pictures")
+        return {name: getattr(self, name) for name in fields}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,4 +155,5 @@ def run_check(check: Check, subject: Any, *, name: str, key: PRNGKeyArray) -> Ev
         false_alarm=outcome.false_alarm,
         seconds=time.perf_counter() - started,
         details=outcome.details,
+        pictures=outcome.pictures,
     )

@@ -23,6 +23,7 @@ from ergodica.samplers import random
 from ergodica.samplers.inputs import static_count
 from ergodica.validation.evidence import Check, Outcome
 from ergodica.validation.pearson import uniformity_pvalue
+from ergodica.validation.pictures import rank_counts
 from ergodica.validation.replicates import Replicates
 from ergodica.validation.sequential import sequential
 from ergodica.validation.stationary_start import two_sample_pvalue
@@ -102,6 +103,7 @@ class RankTest:
         self.bind = bind
         self.start = start
         self._replicates = Replicates(self._one)
+        self._last: dict[str, Int[np.ndarray, " n"]] = {}
 
     def _measure(self, theta: Any, y: Any) -> Array:
         return jnp.stack([jnp.asarray(f(theta, y), float) for f in self.statistics.values()])
@@ -157,6 +159,7 @@ class RankTest:
             ranks = self.ranks(key, n)
         except FloatingPointError:
             return {"finite statistics": 0.0}
+        self._last = ranks
         return {name: uniformity_pvalue(np.bincount(values, minlength=self.length)) for name, values in ranks.items()}
 
 
@@ -201,7 +204,9 @@ def rank_check(
         test = RankTest(
             model, subject, statistics=statistics, length=L, thin=thin, reverse=reverse, bind=bind, start=start
         )
-        return sequential(test.pvalue, key, alpha=alpha, n=n)
+        outcome = sequential(test.pvalue, key, alpha=alpha, n=n)
+        pictures = tuple(rank_counts(f"{label}, {name}", ranks, L) for label, ranks in list(test._last.items())[:3])
+        return dataclasses.replace(outcome, pictures=pictures)
 
     return Check(name=f"rank: {name}", run=run, seconds=seconds)
 

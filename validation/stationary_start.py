@@ -6,6 +6,7 @@ are: no burn-in, no autocorrelation, no asymptotics. A kernel that never moves p
 irreducibility or of movement.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from ergodica.samplers.inputs import static_count
 from ergodica.validation.evidence import Check, Outcome
 from ergodica.validation.host import on_chosen_host
 from ergodica.validation.pearson import uniformity_pvalue
+from ergodica.validation.pictures import Picture, uniform_counts
 from ergodica.validation.replicates import Replicates
 from ergodica.validation.sequential import sequential
 from ergodica.validation.targets.target import (
@@ -164,9 +166,18 @@ def stationary_start_check(
             return seen, measure(target.sample(fresh_key, 1)[0]) if needs_fresh else None
 
         replicates = Replicates(experiment)
+        pictures: list[Picture] = []
 
         def pvalue(key: PRNGKeyArray, n: int) -> dict[str, float]:
             seen, fresh = replicates(key, n)
+            if isinstance(target, Target):
+                known = [
+                    (m, values[:, -1]) for m, values in zip(target.marginals, seen, strict=True) if m.cdf is not None
+                ]
+                # Those of the last stage stay: a function of a law, after the last step.
+                pictures[:] = [
+                    uniform_counts(f"{m.name} after {steps} steps", m.cdf(values)) for m, values in known[:3] if m.cdf
+                ]
             pvalues: dict[str, float] = {}
             for look, label in enumerate(["1 step", f"{steps} steps"][:steps]):
                 if isinstance(target, FiniteTarget):
@@ -176,6 +187,7 @@ def stationary_start_check(
                     pvalues |= _marginal_pvalues(marginal, seen[i][:, look], fresh[i] if needs_fresh else None, label)
             return pvalues
 
-        return sequential(pvalue, key, alpha=alpha, n=n)
+        outcome = sequential(pvalue, key, alpha=alpha, n=n)
+        return dataclasses.replace(outcome, pictures=tuple(pictures))
 
     return Check(name=f"stationary start: {name}", run=run, seconds=seconds)

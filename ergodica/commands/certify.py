@@ -1,10 +1,10 @@
 """``ergodica certify``: run the checks behind the claims."""
 
-import dataclasses
 import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 import ergodica
-from ergodica.commands.console import ALARM, console_for, did_you_mean, errors_in_one_line, plain, write_json
+from ergodica.commands.console import (
+    ALARM,
+    console_for,
+    did_you_mean,
+    errors_in_one_line,
+    plain,
+    write_atomically,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from ergodica.validation.certify import Report
@@ -23,6 +31,7 @@ EXAMPLES = """\b
 Examples:
   ergodica certify
   ergodica certify random-walk coordinate-slice --json evidence.json
+  ergodica certify random-walk --html evidence.html --json evidence.json
   ergodica certify random-walk --host numba
 """
 
@@ -33,6 +42,9 @@ def certify(
     ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the record as JSON; - is standard output.")
+    ] = None,
+    html_file: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write an evidence card of each name on one page.")
     ] = None,
     budget: Annotated[
         float | None, typer.Option(min=0.0, metavar="SECONDS", help="Skip the checks that do not fit, for each name.")
@@ -57,6 +69,11 @@ def certify(
         print_reports(list(reports.values()), console_for(sys.stderr if json_file == "-" else sys.stdout))
         if json_file is not None:
             write_json(json_file, as_json(reports, seed=seed, budget=budget))
+        if html_file is not None:
+            from ergodica.validation.report.card import evidence_page
+
+            page = evidence_page(reports, made_by={**_versions(), "seed": seed})
+            write_atomically(Path(html_file), page.encode("utf-8"))
     if not all(report.passed for report in reports.values()):
         raise typer.Exit(ALARM)
 
@@ -103,22 +120,27 @@ def as_json(reports: "Mapping[str, Report]", *, seed: int, budget: float | None)
 
     Numbers that are not finite, which JSON does not have, become null.
     """
-    import jax
+    from ergodica.validation.report.card import card_record
 
     return {
-        "ergodica": ergodica.__version__,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
+        **_versions(),
         "seed": seed,
         "budget": budget,
         "passed": all(report.passed for report in reports.values()),
         "skipped": {name: list(report.skipped) for name, report in reports.items() if report.skipped},
         "evidence": [
-            {field: plain(value) for field, value in dataclasses.asdict(record).items()}
+            {field: plain(value) for field, value in record.to_record().items()}
             for report in reports.values()
             for record in report.evidence
         ],
+        "cards": [card_record(name, report) for name, report in reports.items()],
     }
+
+
+def _versions() -> dict[str, str]:
+    import jax
+
+    return {"ergodica": ergodica.__version__, "jax": jax.__version__, "python": platform.python_version()}
 
 
 def _select(names: Sequence[str]) -> list[str]:

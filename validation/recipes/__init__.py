@@ -1,0 +1,1 @@
+"""Exact transition matrices of samplers that are no chains on the target's own space."""
