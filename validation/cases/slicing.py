@@ -291,7 +291,6 @@ CASES: tuple[Case, ...] = (
         lambda: CoordinateSlice(1.0),
         (
             BIMODAL,
-            CAPPED,
             stationary_start_check("banana3", banana3(), steps=3, n=4000, bind=_scalar_width),
             regression_check(
                 "Exp(1), slope 1/2",
@@ -309,6 +308,7 @@ CASES: tuple[Case, ...] = (
                 variance=2.0,
                 bind=_uncapped,
             ),
+            CAPPED,
         ),
     ),
     Case(
@@ -317,9 +317,9 @@ CASES: tuple[Case, ...] = (
         lambda: HitAndRunSlice(2.0),
         (
             stationary_start_check("bimodal1", bimodal1(), steps=10, n=8000, bind=_unscaled),
-            CAPPED,
             stationary_start_check("banana3", banana3(), steps=5, n=4000, bind=_unscaled),
             stationary_start_check("correlated normal", correlated_normal(4), steps=5, n=4000, bind=_unscaled),
+            CAPPED,
         ),
     ),
     Case(

@@ -13,7 +13,8 @@ from ergodica.validation.targets.target import Expectation, Marginal, MomentTarg
 
 _PANELS, _ORDER = 40, 10
 
-# Mean energy and mean squared norm of thirteen particles, each with its standard error.
+# Mean energy and mean squared norm of thirteen particles, each with its standard error: Hamiltonian Monte Carlo, twelve
+# million trajectories for the strength 1 and sixty million for 2, errors from independent chains.
 _THIRTEEN = {
     1.0: ((0.545, 0.01), (30.054, 0.01)),
     2.0: ((-42.961, 0.004), (18.128, 0.002)),
