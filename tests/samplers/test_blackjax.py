@@ -49,6 +49,7 @@ def test_draws_are_those_of_blackjax(name):
     assert kernel.claim.exactness is Exactness.EXACT
 
 
+@pytest.mark.slow
 def test_it_samples_composes_and_is_retargeted():
     algorithm, parameters = ALGORITHMS["nuts"]
     kernel = BlackJAXKernel(algorithm, **parameters)

@@ -46,6 +46,7 @@ def test_methods_agree(method, options):
     same(run(WALK, **options), run(WALK, chain_method=method, **options))
 
 
+@pytest.mark.slow
 def test_a_compiled_core_makes_the_same_draws_bit_for_bit():
     same(run(ISING), run(ISING, chain_method="sequential"), rtol=0.0)
 

@@ -36,6 +36,7 @@ def test_the_catalogue_certifies_it():
     assert report.false_alarm == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", FINITE_TRAPS)
 def test_the_checks_catch_a_wrong_kernel(trap):
     subject = trap(RingWalk(4, 0.7))

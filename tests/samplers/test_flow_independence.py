@@ -232,6 +232,7 @@ def test_the_flow_of_two_modes_learns_their_weights():
     assert trained.log.flow_acceptance_rate[-20:].mean() > 0.6
 
 
+@pytest.mark.slow
 def test_steps_with_a_loss_that_is_not_finite_are_skipped():
     with pytest.raises(FloatingPointError, match="nothing was learnt"):
         train_while_sampling(

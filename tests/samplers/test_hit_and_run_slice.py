@@ -98,5 +98,6 @@ def test_catalogue(check, kernel):
     assert outcome.passed, outcome.details
 
 
+@pytest.mark.slow
 def test_a_direction_that_depends_on_the_position_is_rejected():
     assert not CASE.checks[1].run(DirectionFromPosition(1.0), jax.random.key(0)).passed

@@ -73,6 +73,7 @@ def same(plain, mixed, count=40):
         np.testing.assert_allclose(one[:count], other[:count], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel", "start"),
     [

@@ -119,6 +119,7 @@ def test_automatic_tuning_learns_the_place_of_polar_slices():
     assert ready.parts[1].inner.center.shape == (2,)
 
 
+@pytest.mark.slow
 def test_a_run_with_few_directions_learns_them_and_resumes(tmp_path):
     mean = jnp.full(6, 50.0)
     direction = jnp.ones(6) / jnp.sqrt(6.0)

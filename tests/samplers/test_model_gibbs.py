@@ -256,6 +256,7 @@ def test_hidden_markov_model_exactly():
     assert exact(kernel, target).passed
 
 
+@pytest.mark.slow
 def test_one_by_one_and_several_sites_at_once_exactly():
     def model():
         with numpyro.plate("n", 2):

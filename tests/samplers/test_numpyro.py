@@ -81,6 +81,7 @@ def test_the_kernels_own_target():
     np.testing.assert_array_equal(one.get_samples(), other.get_samples())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Some donated buffers")
 def test_chain_methods_agree():
     starts = jnp.array([[1.0, 2.0], [3.0, -1.0]])

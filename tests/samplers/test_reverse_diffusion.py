@@ -200,6 +200,7 @@ def test_inner_by_name(kernel):
     assert kernel.times.shape == (51,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHECKS if "reject" not in name])
 def test_right_kernel_passes(name):
     # False alarm at most 1e-6 each.
@@ -230,6 +231,7 @@ LAW = "normal draws: exact score, law by recursion"
 WEIGHTS = "weights: E[w] = Z, exact score"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [

@@ -60,6 +60,7 @@ def often(monkeypatch):
     monkeypatch.setattr(run_store, "COMMIT_SECONDS", -1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"thin": 3}, {"keep_warmup": False}, {"tuner": None}, {"tune": 0}])
 def test_a_store_changes_no_draw(tmp_path, often, options):
     options = {**OPTIONS, **options}
@@ -112,6 +113,7 @@ def killed_at(monkeypatch, count):
     monkeypatch.setattr(run_store, "_sync_chunks", partial(dying, run_store._sync_chunks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(4))
 def test_a_run_that_dies_again_and_again_ends_with_the_same_draws(tmp_path, often, monkeypatch, first):
     """Four ways through the run; each meets every kind of write at which a process can die."""
@@ -227,6 +229,7 @@ def test_ctrl_c_in_warm_up_can_be_resumed(tmp_path, monkeypatch):
     same(resume(tmp_path / "run", walk(), progress=False), sample(walk(), START, **OPTIONS))
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_by_precision_stops_at_the_same_draw(tmp_path, often):
     until = Until(relative=0.1, min_draws=40)
     options = {**OPTIONS, "draws": 4000}

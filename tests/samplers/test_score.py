@@ -200,6 +200,7 @@ def test_step_is_adapted_and_bounded():
     assert rate == pytest.approx(0.57, abs=0.1)
 
 
+@pytest.mark.slow
 def test_unadjusted_bias_is_the_known_one():
     # Variance 1 / (P (1 - eta P / 2)) instead of 1 / P for posterior precision P and step eta, in y.
     t = 0.4
@@ -235,6 +236,7 @@ UNBIASED = "unbiased: density and gradient from importance draws"
 CHAINS = "normal draws: inner chains"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "check"),
     [

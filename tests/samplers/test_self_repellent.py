@@ -100,6 +100,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", SETTINGS)
 def test_core_reference_and_chunks_agree(options):
     graph = networkx.random_regular_graph(4, 60, seed=1)
@@ -130,6 +131,7 @@ def test_the_reference_step_makes_the_choices_that_uniforms_say():
         np.testing.assert_allclose(fast.measure, state.measure, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_measure_is_that_of_the_visits():
     kernel = walk(fake=10.0)
     state, info = kernel.run(jax.random.key(1), kernel.init(0), 1000)

@@ -127,6 +127,7 @@ def test_the_reference_step_makes_the_choices_that_uniforms_say(order, kind):
         np.testing.assert_array_equal(fast.position, slow.position)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["systematic", "palindromic", "random"])
 @pytest.mark.parametrize("shape", [(2, 2), (4, 6)])
 def test_lattice_and_graph_cores_agree(order, shape):
@@ -322,6 +323,7 @@ def test_exact_law_catches_wrong_references(trap):
     assert not passes(ROWS["ising-systematic"], ising4(trap), "exact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trap", "kind"), [(StaleCore, "tied"), (StaleCore, "stationary"), (HalfFieldCore, "stationary")]
 )

@@ -290,6 +290,7 @@ def test_long_run_of_the_wrong_variants(kernel, value):
     assert binomial_pvalue(count, chains, TRUTH) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trap",
     [

@@ -11,6 +11,7 @@ from ergodica.samplers.lowering.kernel import OnCompiledHost
 from ergodica.validation import host
 
 
+@pytest.mark.slow
 def test_moves_on_finite_spaces_are_compared_key_by_key():
     report = certify("heat-bath", host="numba")
     assert report.passed

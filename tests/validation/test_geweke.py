@@ -40,6 +40,7 @@ def test_golden_scores():
     assert list(wrong.values())[1:] == pytest.approx([-18, -17, -15], abs=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -56,6 +57,7 @@ def test_right_kernel_passes(model):
     assert outcome.bound == pytest.approx(13.8155, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_wrong_kernels_fail():
     halved = geweke_check("halved prior precision", NORMAL, bind=halved_precision)
     outcome = run_check(halved, Metropolis(), name="halved", key=jax.random.key(1))

@@ -48,6 +48,7 @@ def unchanged(kernel, model, y):
     return kernel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -63,6 +64,7 @@ def test_right_kernel_passes(model):
     assert outcome.false_alarm == 1e-6
 
 
+@pytest.mark.slow
 def test_wrong_kernels_fail():
     check = rank_check("halved prior precision", NORMAL, bind=halved_precision)
     assert not run_check(check, Metropolis(), name="halved", key=jax.random.key(1)).passed

@@ -11,6 +11,7 @@ from tests.samplers.lowering.comparison import check
 rng = np.random.default_rng(0)
 
 
+@pytest.mark.slow
 def test_reductions_over_any_axes():
     x = jnp.asarray(rng.normal(size=(3, 4, 5)))
     functions = {}

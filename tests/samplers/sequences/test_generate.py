@@ -30,6 +30,7 @@ def run(rule=None, target=TARGET, draft=DRAFT, **settings):
     return generate(target, draft, SingleDraft() if rule is None else rule, **settings)
 
 
+@pytest.mark.slow
 def test_a_text_depends_on_its_number_alone():
     whole = run()
     assert run(batch=7).texts == whole.texts

@@ -30,6 +30,7 @@ def naive_kernel(x, s, A, b, c):
     return out
 
 
+@pytest.mark.slow
 def test_golden():
     matrix = stein_kernel_matrix(POINTS, -POINTS, preconditioner=None)
     np.testing.assert_allclose(np.diag(matrix), [2, 3, 3, 7], rtol=1e-12)
