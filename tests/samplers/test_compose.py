@@ -27,7 +27,11 @@ ONE_BY_ONE = tuple(on(index, HeatBath([-1, 1])) for index in range(3))
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "gibbs-gaussian" else ()) for name in ROWS]
+    "name",
+    [
+        pytest.param(name, marks=(pytest.mark.slow, pytest.mark.catalogue) if name == "gibbs-gaussian" else ())
+        for name in ROWS
+    ],
 )
 def test_the_catalogue_certifies_each_composition(name):
     report = certify(name)

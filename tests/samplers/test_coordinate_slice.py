@@ -188,6 +188,7 @@ def test_exponential_law():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CASE.checks, ids=lambda check: check.name)
+@pytest.mark.catalogue
 def test_catalogue(check):
     # Proven false-alarm probability 1e-6 for each check.
     outcome = check.run(CASE.example(), jax.random.key(5))

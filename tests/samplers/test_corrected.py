@@ -32,6 +32,7 @@ STANDARD = Partial(normal, jnp.asarray(0.0))
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_the_catalogue_certifies_it():
     report = certify("corrected")
     assert report.passed, str(report)

@@ -30,6 +30,7 @@ FLAT = Partial(table, jnp.zeros(4))
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_the_catalogue_certifies_it():
     report = certify("finite-metropolis")
     assert report.passed, str(report)

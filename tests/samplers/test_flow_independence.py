@@ -33,6 +33,7 @@ STANDARD = Partial(normal, jnp.asarray(1.0))
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_the_catalogue_certifies_it():
     report = certify("flow-independence")
     assert report.passed, str(report)

@@ -90,7 +90,11 @@ def test_bad_input():
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CASE.checks, ids=lambda check: check.name)
 @pytest.mark.parametrize(
-    "kernel", [CASE.example(), HitAndRunSlice(0.7, method="doubling", max_doublings=2, max_shrink=2)]
+    "kernel",
+    [
+        pytest.param(CASE.example(), marks=pytest.mark.catalogue),
+        HitAndRunSlice(0.7, method="doubling", max_doublings=2, max_shrink=2),
+    ],
 )
 def test_catalogue(check, kernel):
     # Proven false-alarm probability 1e-6 for each check.

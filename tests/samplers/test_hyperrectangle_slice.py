@@ -145,8 +145,8 @@ def test_bad_input():
 @pytest.mark.parametrize(
     ("kernel", "check"),
     [
-        *((ALL.example(), ALL.checks[index]) for index in (0, 1, 3)),
-        *((STEEPEST.example(), STEEPEST.checks[index]) for index in (1, 2, 3)),
+        *(pytest.param(ALL.example(), ALL.checks[i], marks=pytest.mark.catalogue) for i in (0, 1, 3)),
+        *(pytest.param(STEEPEST.example(), STEEPEST.checks[i], marks=pytest.mark.catalogue) for i in (1, 2, 3)),
         (HyperrectangleSlice(3.0, max_shrink=2), ALL.checks[1]),
         (HyperrectangleSlice(3.0, shrink="steepest", max_shrink=2), ALL.checks[1]),
     ],

@@ -35,6 +35,7 @@ STANDARD = Partial(normal, jnp.asarray(1.0))
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_the_catalogue_certifies_it():
     report = certify("independence-metropolis")
     assert report.passed, str(report)

@@ -416,6 +416,7 @@ def test_enumerated_law_of_the_code_that_runs(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ROWS, ids=lambda kind: kind.__name__)
+@pytest.mark.catalogue
 def test_checks_of_the_catalogue_accept_the_rule(kind):
     for check in checks_of(kind, fast=False):
         outcome = check.run(kind(), KEY)

@@ -25,6 +25,7 @@ STANDARD = Partial(normal, jnp.asarray(1.0))
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_the_catalogue_certifies_it():
     report = certify("random-walk")
     assert report.passed, str(report)

@@ -32,6 +32,7 @@ def passes(subject, kind, seed=0):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_catalogue(case):
     """Statistical checks have a false-alarm probability of 1e-6 each, in the normal limit."""
     for check in case.checks:

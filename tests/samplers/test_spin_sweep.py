@@ -31,6 +31,7 @@ def passes(case, subject, kind, seed=0):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.slow
+@pytest.mark.catalogue
 def test_catalogue(case):
     """Statistical checks have a false-alarm probability of 1e-6 each."""
     for check in case.checks:

@@ -40,6 +40,7 @@ def test_exact_checks(name, index):
 # Statistical checks: each with a false-alarm probability of at most 1e-6, and a fixed seed.
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "index"), STATISTICAL)
+@pytest.mark.catalogue
 def test_statistical_checks(name, index):
     record = outcome(name, index)
     assert record.passed, record.details

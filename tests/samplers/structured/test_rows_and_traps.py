@@ -16,8 +16,9 @@ SLOW = {("sum-tree", 2), ("sum-tree", 3), ("stochastic-beam-search", 1), ("cauti
 EVERY = [(name, index) for name, row in ROWS.items() for index in range(len(row.checks))]
 
 
-def marked(name, index, *more):
-    return pytest.param(name, index, *more, marks=pytest.mark.slow if (name, index) in SLOW else ())
+def marked(name, index, *trap):
+    slow = (pytest.mark.slow,) if trap else (pytest.mark.slow, pytest.mark.catalogue)
+    return pytest.param(name, index, *trap, marks=slow if (name, index) in SLOW else ())
 
 
 @pytest.mark.parametrize(("name", "index"), list(itertools.starmap(marked, EVERY)))
