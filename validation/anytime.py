@@ -108,7 +108,7 @@ class UniformBets(Bets):
         self._seen = np.zeros(cells)
         self._log_cells = np.zeros(2)
 
-    def update(self, *draws: Float[ArrayLike, " n"]) -> Float[np.ndarray, " n"]:
+    def update(self, *draws: ArrayLike) -> Float[np.ndarray, " n"]:
         """Bet on more values.
 
         Parameters
@@ -167,7 +167,7 @@ class TwoSampleBets(Bets):
         # Number, sums and sums of squares of the past draws of both samples.
         self._past: tuple[int, np.ndarray, np.ndarray] | None = None
 
-    def update(self, *draws: Float[ArrayLike, "n d"]) -> Float[np.ndarray, " n"]:
+    def update(self, *draws: ArrayLike) -> Float[np.ndarray, " n"]:
         """Bet on more pairs.
 
         Parameters

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, Int, PRNGKeyArray
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from scipy import special
 
 from ergodica.samplers import random
@@ -39,7 +39,7 @@ def _log_mean(logs: Float[np.ndarray, "m ..."]) -> Any:
 
 
 def multinomial_eprocess(
-    outcomes: Int[ArrayLike, " n"], probabilities: ArrayLike, concentrations: Sequence[float] | None = None
+    outcomes: ArrayLike, probabilities: ArrayLike, concentrations: Sequence[float] | None = None
 ) -> Float[np.ndarray, " n"]:
     """Return the logs of an e-process against a known law on finitely many cells.
 
@@ -82,7 +82,7 @@ def multinomial_eprocess(
 
 
 def multinomial_log_evalue(
-    counts: Int[ArrayLike, " K"], probabilities: ArrayLike, concentrations: Sequence[float] | None = None
+    counts: ArrayLike, probabilities: ArrayLike, concentrations: Sequence[float] | None = None
 ) -> float:
     """Return the last value of :func:`multinomial_eprocess`, which depends on the counts alone.
 
@@ -108,7 +108,7 @@ def multinomial_log_evalue(
     return float(_log_mean(np.asarray(logs)))
 
 
-def bounded_mean_log_evalue(values: Float[ArrayLike, " n"]) -> float:
+def bounded_mean_log_evalue(values: ArrayLike) -> float:
     """Return the log of an e-value against mean zero, for independent values in [-1, 1].
 
     It is the average wealth of bettors who stake the fractions ``+-0.95 * 2^-j``, ``j = 0, ..., 9``, of what they have
@@ -131,7 +131,7 @@ def bounded_mean_log_evalue(values: Float[ArrayLike, " n"]) -> float:
     return float(_log_mean(logs))
 
 
-def mean_log_evalue(values: Float[ArrayLike, " n"], variance: float, alpha: float = 1e-6) -> float:
+def mean_log_evalue(values: ArrayLike, variance: float, alpha: float = 1e-6) -> float:
     """Return the log of an e-value against mean zero, for independent values with variance at most ``variance``.
 
     From ``exp(x - x^2 / 6) <= 1 + x + x^2 / 3`` follows ``E exp(a S - a^2 (Q + 2 n variance) / 6) <= 1`` for the sum
@@ -191,7 +191,7 @@ def one_step(kernel: Any, key: PRNGKeyArray, state: Any) -> Any:
 def row_test(
     kernel: Any,
     target: FiniteTarget,
-    matrix: Float[ArrayLike, "S S"],
+    matrix: ArrayLike,
     key: PRNGKeyArray,
     *,
     n: int = 2000,
@@ -260,7 +260,7 @@ def row_test(
 def row_check(
     name: str,
     target: FiniteTarget,
-    matrix: Float[ArrayLike, "S S"] | Callable[[Any], Float[ArrayLike, "S S"]],
+    matrix: ArrayLike | Callable[[Any], ArrayLike],
     *,
     n: int = 2000,
     alpha: float = 1e-6,

@@ -25,7 +25,7 @@ def _square_pvalue(x: Float[np.ndarray, " n"]) -> float:
     return float(min(1.0, 2 * min(tails)))
 
 
-def normal_pvalues(draws: Float[ArrayLike, "n m"], label: str = "") -> dict[str, float]:
+def normal_pvalues(draws: ArrayLike, label: str = "") -> dict[str, float]:
     """Return exact p-values of the mean, the sum of squares, the shape and the pairs of columns.
 
     Parameters

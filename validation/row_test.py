@@ -5,7 +5,6 @@ from elsewhere: a Numba core, a C++ program, another library's sampler, or the s
 """
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy import special
 
@@ -52,7 +51,7 @@ def expected_total_variation(probabilities: ArrayLike, n: int) -> float:
     return float(np.sum(k * (1 - p) * np.exp(log_mass)) / n)
 
 
-def row_counts_test(counts: Int[ArrayLike, "S K"], matrix: Float[ArrayLike, "S K"], *, alpha: float = 1e-6) -> Outcome:
+def row_counts_test(counts: ArrayLike, matrix: ArrayLike, *, alpha: float = 1e-6) -> Outcome:
     """Compare counted transitions with the rows of a transition matrix.
 
     Parameters

@@ -143,7 +143,7 @@ def chains_ecdf_band(
 
 
 def chains_ecdf_test(
-    draws: Float[ArrayLike, "chains draws"], *, key: PRNGKeyArray, cells: int | None = None, permutations: int = 999
+    draws: ArrayLike, *, key: PRNGKeyArray, cells: int | None = None, permutations: int = 999
 ) -> Verdict:
     """Test whether the draws of several chains are exchangeable, by the ranks of each chain's among all.
 

@@ -49,7 +49,7 @@ def _probabilities(probabilities: Sequence[float]) -> list[float]:
 
 
 def interval_coverage(
-    ranks: Int[ArrayLike, " S"], draws: int, probabilities: Sequence[float] = (0.5, 0.8, 0.9)
+    ranks: ArrayLike, draws: int, probabilities: Sequence[float] = (0.5, 0.8, 0.9)
 ) -> list[IntervalCoverage]:
     """Return how often central intervals between order statistics of the draws hold the truth.
 
@@ -80,7 +80,7 @@ def interval_coverage(
 
 
 def lower_coverage(
-    ranks: Int[ArrayLike, " S"], draws: int, probabilities: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    ranks: ArrayLike, draws: int, probabilities: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9)
 ) -> list[IntervalCoverage]:
     """Return how often the truth is among the lowest ranks: for distances, how often a credible ball holds it.
 
@@ -106,9 +106,7 @@ def lower_coverage(
     return table
 
 
-def expected_coverage(
-    ranks: Int[ArrayLike, " S"], draws: int, levels: Float[ArrayLike, " m"]
-) -> Float[np.ndarray, " m"]:
+def expected_coverage(ranks: ArrayLike, draws: int, levels: ArrayLike) -> Float[np.ndarray, " m"]:
     """Return the expected coverage probabilities ``mean 1{rank / draws < c}``: the curve that TARP draws.
 
     Parameters

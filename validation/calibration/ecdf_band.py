@@ -52,7 +52,7 @@ class EcdfBand:
     gamma: float
     coverage: float
 
-    def contains(self, counts: Int[ArrayLike, " K-1"]) -> bool:
+    def contains(self, counts: ArrayLike) -> bool:
         """Whether all counts are inside.
 
         Raises
@@ -216,7 +216,7 @@ def _verdict(cell: Int[np.ndarray, " N"], cells: int) -> Verdict:
     )
 
 
-def rank_cells(ranks: Int[ArrayLike, " N"], num_ranks: int, cells: int | None) -> tuple[Int[np.ndarray, " N"], int]:
+def rank_cells(ranks: ArrayLike, num_ranks: int, cells: int | None) -> tuple[Int[np.ndarray, " N"], int]:
     """Check ranks, and return the cells that they fall into, and how many cells there are.
 
     Raises
@@ -241,7 +241,7 @@ def rank_cells(ranks: Int[ArrayLike, " N"], num_ranks: int, cells: int | None) -
     return np.asarray(x // (num_ranks // cells)), cells
 
 
-def rank_ecdf_test(ranks: Int[ArrayLike, " N"], num_ranks: int, *, cells: int | None = None) -> Verdict:
+def rank_ecdf_test(ranks: ArrayLike, num_ranks: int, *, cells: int | None = None) -> Verdict:
     """Test independent ranks for uniformity by their distribution function.
 
     Parameters
@@ -270,7 +270,7 @@ def rank_ecdf_test(ranks: Int[ArrayLike, " N"], num_ranks: int, *, cells: int | 
     return _verdict(*rank_cells(ranks, num_ranks, cells))
 
 
-def uniform_ecdf_test(values: Float[ArrayLike, " N"], *, cells: int = 100) -> Verdict:
+def uniform_ecdf_test(values: ArrayLike, *, cells: int = 100) -> Verdict:
     """Test independent values, such as probability integral transforms, for uniformity on [0, 1].
 
     Parameters

@@ -24,9 +24,7 @@ def _on_coarse_grid(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."
     return np.asarray(np.ldexp(np.round(np.ldexp(mantissa, 34)), exponent - 34))
 
 
-def randomised_ranks(
-    truths: Float[ArrayLike, " S"], draws: Float[ArrayLike, "S L"], *, key: PRNGKeyArray, thin: int = 1
-) -> Int[np.ndarray, " S"]:
+def randomised_ranks(truths: ArrayLike, draws: ArrayLike, *, key: PRNGKeyArray, thin: int = 1) -> Int[np.ndarray, " S"]:
     """Rank true values among draws, with ties broken at random.
 
     Parameters

@@ -59,7 +59,7 @@ class Tarp:
         """Hold the test of all credibilities against a level; see :meth:`.rank_report.RankReport.outcome`."""
         return self.report.outcome(level)
 
-    def expected_coverage(self, levels: Float[ArrayLike, " m"]) -> Float[np.ndarray, " m"]:
+    def expected_coverage(self, levels: ArrayLike) -> Float[np.ndarray, " m"]:
         """Return the curve of expected coverage probabilities; see :func:`.coverage.expected_coverage`."""
         return expected_coverage(self.ranks, self.report.draws, levels)
 
