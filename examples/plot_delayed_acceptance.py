@@ -56,7 +56,7 @@ print(f"the target is evaluated for {rates.evaluated:.3f} of the candidates, and
 
 # %%
 # A regression and the normal law at its mode
-# ------------------------------------------
+# -------------------------------------------
 #
 # The target is the posterior of a logistic regression with 4000 observations; the surrogate is the normal law at its mode,
 # a little widened. ``num_evals`` counts evaluations of the target.

@@ -1,12 +1,12 @@
 """Many tests at once: which samplers of a zoo to accuse, and with what guarantee.
 
-===================  ==============================  ==========================  ====================================
-method               input                           controls                    holds for
-===================  ==============================  ==========================  ====================================
-:func:`holm`         p-values                        any false accusation        every dependence of the p-values
-:func:`e_bonferroni` e-values                        any false accusation        every dependence of the e-values
-:func:`e_bh`         e-values                        share of false accusations  every dependence of the e-values
-===================  ==============================  ==========================  ====================================
+====================  ==============================  ==========================  ====================================
+method                input                           controls                    holds for
+====================  ==============================  ==========================  ====================================
+:func:`holm`          p-values                        any false accusation        every dependence of the p-values
+:func:`e_bonferroni`  e-values                        any false accusation        every dependence of the e-values
+:func:`e_bh`          e-values                        share of false accusations  every dependence of the e-values
+====================  ==============================  ==========================  ====================================
 
 Each p-value has to be super-uniform where its own null hypothesis holds, each e-value has to have expectation at most
 one there; e-processes may be stopped at any time, each at its own. A false accusation of a released sampler is
