@@ -10,7 +10,7 @@ VENV_TEST := .venv-test
 PIP_QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow doctests interpreters lint format types imports docs wheel check clean
+.PHONY: help demo test slow thorough doctests interpreters lint format types imports docs wheel check clean
 
 help:  ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(VENV_TEST)/.installed  ## Run the fast tests (a few minutes).
 # The rows of the catalogue as they stand are run once in all, by `make docs`, for its table of evidence.
 slow: $(VENV_TEST)/.installed  ## Run the slow tests: statistics and exhaustive cases.
 	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS) --durations=25 -m "slow and not catalogue"
+
+thorough: $(VENV_TEST)/.installed  ## Run the slow tests, and the rows of the catalogue with other options and on the compiled host.
+	$(VENV_TEST)/bin/python -m pytest -q -n $(WORKERS) --durations=25 -m slow
 
 doctests: $(VENV_TEST)/.installed  ## Run the examples in the docstrings.
 	$(VENV_TEST)/bin/python -m pytest -q --doctest-modules ergodica

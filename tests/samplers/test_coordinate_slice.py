@@ -196,6 +196,7 @@ def test_catalogue(check):
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 @pytest.mark.parametrize(("scan", "method"), OPTIONS)
 @pytest.mark.parametrize("check", CASE.checks[:2], ids=lambda check: check.name)
 def test_catalogue_of_all_options(check, scan, method):

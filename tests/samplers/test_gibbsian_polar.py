@@ -223,11 +223,12 @@ def test_closed_forms_on_the_cone(make, dim, width):
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 @pytest.mark.parametrize("check", CASE.checks, ids=lambda check: check.name)
 @pytest.mark.parametrize(
     "kernel",
     [
-        pytest.param(CASE.example(), marks=pytest.mark.catalogue),
+        CASE.example(),
         GibbsianPolarSlice(1.0, order="palindromic", max_steps=2, max_shrink=2),
         GibbsianPolarSlice(0.6, order="random", separate_thresholds=True, max_steps=3),
         GibbsianPolarSlice(9.0, order="radius_first", max_shrink=3),

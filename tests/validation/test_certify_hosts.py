@@ -64,6 +64,7 @@ def test_steps_are_xlas_unless_asked_otherwise():
 
 
 @pytest.mark.slow
+@pytest.mark.catalogue
 @pytest.mark.parametrize(
     "name",
     ["hit-and-run-slice", "corrected", "independence-metropolis", "ising-random", "self-repellent", "admm", "tempered"],
